@@ -1,0 +1,27 @@
+"""The benchmarks: `python -m bench.layers.conv2d`, `python -m bench.swap_backend.vgg16`, ..."""
+
+from collections.abc import Iterable
+from importlib import import_module
+
+from runners.suite import Suite, install
+
+
+def _suite(module: str) -> Suite:
+    """A suite's module has `NAMES`, and `cases(name)` for what to measure under one of them."""
+
+    def names() -> Iterable[str]:
+        return tuple(import_module(module).NAMES)
+
+    def run(name: str | None, arguments: list[str]) -> int:
+        from bench import command
+
+        suite = import_module(module)
+        chosen = [name] if name else list(suite.NAMES)
+        return command.main(f"python -m {module}", chosen, suite.cases, arguments)
+
+    return Suite(names, run)
+
+
+install(
+    {f"bench.{name}": _suite(f"bench.{name}") for name in ("layers", "swap_conv2d", "swap_backend")}
+)

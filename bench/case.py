@@ -1,0 +1,36 @@
+"""What is measured: one piece of work and the sides that each do it in their own way."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Case:
+    """`sides` maps a name to a call; those named in `baseline` are what the others are held
+    against, by the fastest of them. `flops` or `bytes` is the work of one call, if it is known."""
+
+    group: str
+    name: str
+    sides: Mapping[str, Callable[[], object]]
+    baseline: tuple[str, ...]
+    flops: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """One side of a case: `ratio` is how many times as fast as the best of the baseline it is,
+    `rate` its work per second in GFLOP/s or GB/s, `peak` the share of the machine's FMA peak."""
+
+    group: str
+    case: str
+    side: str
+    seconds: float
+    ratio: float
+    gflops: float | None = None
+    peak: float | None = None
+    gbytes: float | None = None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.group, self.case, self.side

@@ -1,0 +1,187 @@
+"""Each operation by itself: every algorithm against torch's best layout of the same work."""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import nn
+
+import ai3
+from ai3 import layers
+from bench.case import Case
+
+Call = Callable[[], object]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A torch module, the shape it is given, and the layer that does the same by an algorithm."""
+
+    shape: Shape
+    module: nn.Module
+    layer: Callable[[str], Callable[[torch.Tensor], torch.Tensor]]
+    name: str
+    flops: int = 0
+
+
+def cases(name: str) -> Iterator[Case]:
+    if name == "call_overhead":
+        yield from _call_overhead()
+        return
+    for work in _WORK[name]():
+        sample = torch.randn(work.shape)
+        with torch.inference_mode():
+            torch_sides = dict(_torch_layouts(work.module.eval(), sample))
+            output = work.module(sample)
+        sides = torch_sides | {
+            algorithm: _inference(work.layer(algorithm), sample)
+            for algorithm in ai3.SUPPORTED_ALGORITHMS[name]
+        }
+        moved = 0 if name == "flatten" else 4 * (sample.numel() + output.numel())
+        yield Case(name, work.name, sides, tuple(torch_sides), work.flops, moved)
+
+
+def _torch_layouts(module: nn.Module, sample: torch.Tensor) -> Iterator[tuple[str, Call]]:
+    """The module on the layouts that torch has for it."""
+    from torch.utils import mkldnn  # compiles TorchScript and warns of that
+
+    yield "torch", _inference(module, sample)
+    if sample.dim() == 4 and not isinstance(module, nn.Flatten):
+        last = torch.channels_last
+        moved = copy.deepcopy(module).to(memory_format=last)
+        yield "torch channels_last", _inference(moved, sample.to(memory_format=last))
+    with suppress(RuntimeError):  # not all operations, nor all shapes, exist there
+        packed, opaque = mkldnn.to_mkldnn(copy.deepcopy(module)), sample.to_mkldnn()
+        packed(opaque)
+        yield "torch mkldnn", _inference(packed, opaque)
+
+
+def _inference(run: Callable[[torch.Tensor], object], sample: torch.Tensor) -> Call:
+    @torch.inference_mode()
+    def call() -> object:
+        return run(sample)
+
+    return call
+
+
+def _conv2d() -> Iterator[Work]:
+    for shape, channels in (
+        ((10, 3, 224, 224), 64),
+        ((10, 64, 112, 112), 64),
+        ((10, 256, 28, 28), 256),
+        ((10, 512, 14, 14), 512),
+    ):
+        conv = nn.Conv2d(shape[1], channels, kernel_size=3, padding=1)
+
+        def layer(algorithm: str, conv: nn.Conv2d = conv) -> layers.Conv2D:
+            return layers.Conv2D(conv.weight, conv.bias, padding=1, algorithm=algorithm)
+
+        batch, depth, height, width = shape
+        flops = 2 * batch * height * width * channels * depth * 9
+        yield Work(shape, conv, layer, f"{_text(shape)}, {channels} of 3x3", flops)
+
+
+def _linear() -> Iterator[Work]:
+    for shape, features in (((1, 25088), 4096), ((10, 4096), 4096), ((64, 512), 1000)):
+        linear = nn.Linear(shape[1], features)
+
+        def layer(algorithm: str, linear: nn.Linear = linear) -> layers.Linear:
+            return layers.Linear(linear.weight, linear.bias, algorithm=algorithm)
+
+        flops = 2 * prod(shape) * features
+        yield Work(shape, linear, layer, f"{_text(shape)}, to {features}", flops)
+
+
+def _maxpool2d() -> Iterator[Work]:
+    for shape, kernel, stride, padding in (
+        ((10, 64, 224, 224), 2, 2, 0),
+        ((10, 64, 112, 112), 3, 2, 1),
+        ((10, 256, 28, 28), 3, 1, 1),
+    ):
+        arguments = (kernel, stride, padding)
+
+        def layer(algorithm: str, arguments: Shape = arguments) -> layers.MaxPool2D:
+            return layers.MaxPool2D(*arguments, algorithm=algorithm)
+
+        yield Work(shape, nn.MaxPool2d(*arguments), layer, _pooling(shape, *arguments))
+
+
+def _avgpool2d() -> Iterator[Work]:
+    for shape, kernel, stride, padding in (
+        ((10, 64, 112, 112), 2, 2, 0),
+        ((10, 256, 28, 28), 3, 1, 1),
+    ):
+        arguments = (kernel, stride, padding)
+
+        def layer(algorithm: str, arguments: Shape = arguments) -> layers.AvgPool2D:
+            return layers.AvgPool2D(*arguments, algorithm=algorithm)
+
+        yield Work(shape, nn.AvgPool2d(*arguments), layer, _pooling(shape, *arguments))
+
+
+def _adaptiveavgpool2d() -> Iterator[Work]:
+    for shape, size in (((10, 512, 14, 14), 7), ((10, 512, 7, 7), 1), ((10, 256, 13, 13), 6)):
+
+        def layer(algorithm: str, size: int = size) -> layers.AdaptiveAvgPool2D:
+            return layers.AdaptiveAvgPool2D(size, algorithm=algorithm)
+
+        yield Work(shape, nn.AdaptiveAvgPool2d(size), layer, f"{_text(shape)}, to {size}x{size}")
+
+
+def _relu() -> Iterator[Work]:
+    for shape in ((10, 64, 112, 112), (10, 512, 14, 14), (10, 4096)):
+        yield Work(shape, nn.ReLU(), lambda algorithm: layers.ReLU(algorithm), _text(shape))
+
+
+def _flatten() -> Iterator[Work]:
+    for shape in ((10, 512, 7, 7), (10, 64, 112, 112)):
+        flatten = nn.Flatten()
+        yield Work(
+            shape, flatten, lambda algorithm: layers.Flatten(algorithm=algorithm), _text(shape)
+        )
+
+
+def _call_overhead() -> Iterator[Case]:
+    """A convolution that is next to no work, swapped, against `nn.Conv2d` itself."""
+    sample = torch.randn(1, 8, 8, 8)
+    conv = nn.Conv2d(8, 8, kernel_size=3)
+    swapped = {}
+    for algorithm in ai3.SUPPORTED_ALGORITHMS["conv2d"]:
+        network = nn.Sequential(copy.deepcopy(conv))
+        ai3.swap_conv2d(network, algorithm)
+        swapped[algorithm] = network[0]
+
+    modules = {"nn.Conv2d": conv} | swapped
+    for mode, wrap in (("inference mode", _inference), ("with gradients", _gradients)):
+        sides = {name: wrap(module, sample) for name, module in modules.items()}
+        yield Case(
+            "call_overhead", f"{_text(sample.shape)}, 8 of 3x3, {mode}", sides, ("nn.Conv2d",)
+        )
+
+
+def _gradients(run: Callable[[torch.Tensor], object], sample: torch.Tensor) -> Call:
+    return lambda: run(sample)
+
+
+def _text(shape: Shape) -> str:
+    return "x".join(map(str, shape))
+
+
+def _pooling(shape: Shape, kernel: int, stride: int, padding: int) -> str:
+    return f"{_text(shape)}, {kernel}x{kernel} stride {stride} padding {padding}"
+
+
+_WORK: dict[str, Callable[[], Iterator[Work]]] = {
+    "conv2d": _conv2d,
+    "linear": _linear,
+    "maxpool2d": _maxpool2d,
+    "avgpool2d": _avgpool2d,
+    "adaptiveavgpool2d": _adaptiveavgpool2d,
+    "relu": _relu,
+    "flatten": _flatten,
+}
+NAMES = (*_WORK, "call_overhead")

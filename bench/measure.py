@@ -1,0 +1,119 @@
+"""Timing several ways to compute the same thing, so that the comparison is fair.
+
+The sides take turns, so that a change of clock speed or a busy neighbour hits them alike; each turn
+is a block of calls after one that is discarded, since the side before has emptied the caches; what
+counts is the median. Results are compared before anything is timed: a wrong answer is not fast.
+"""
+
+import ctypes
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+BLOCK = 3
+SHORTEST_SAMPLE = 200e-6
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds for one call, and how many times as fast as the first side it is."""
+
+    seconds: float
+    ratio: float
+
+
+class WrongResultError(AssertionError):
+    pass
+
+
+def compare(
+    sides: Mapping[str, Callable[[], object]],
+    *,
+    seconds: float = 1.0,
+    epsilons: float = 200,
+) -> dict[str, Timing]:
+    """Time each side for about `seconds`; `ratio` is that of the first side's time to its own.
+
+    Raises `WrongResultError` where a result is further from the first side's than `epsilons`
+    machine epsilons of the largest value.
+    """
+    check(sides, epsilons)
+    repeats = {name: _repeats(call) for name, call in sides.items()}
+    estimate = sum(_sample(call, repeats[name]) * repeats[name] for name, call in sides.items())
+    rounds = min(max(3, round(seconds * len(sides) / (estimate * (BLOCK + 1)))), 200)
+
+    samples: dict[str, list[float]] = {name: [] for name in sides}
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            for name, call in sides.items():
+                call()
+                samples[name] += [_sample(call, repeats[name]) for _ in range(BLOCK)]
+    finally:
+        gc.enable()
+
+    medians = {name: statistics.median(taken) for name, taken in samples.items()}
+    first = next(iter(medians.values()))
+    return {name: Timing(median, first / median) for name, median in medians.items()}
+
+
+def check(sides: Mapping[str, Callable[[], object]], epsilons: float) -> float:
+    """The largest difference of a result from the first side's; see `compare`."""
+    results = {name: _dense(call()) for name, call in sides.items()}
+    first, expected = next(iter(results.items()))
+    allowed = epsilons * torch.finfo(expected.dtype).eps * expected.abs().max().item()
+    largest = 0.0
+    for name, result in results.items():
+        if result.shape != expected.shape:
+            shapes = f"{tuple(result.shape)} and {tuple(expected.shape)}"
+            raise WrongResultError(f"{name} and {first} differ in shape: {shapes}")
+        difference = (result - expected).abs().max().item()
+        if not difference <= allowed:
+            raise WrongResultError(
+                f"{name} is {difference:.3g} away from {first}, {allowed:.3g} is allowed"
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def keep_freed_memory() -> None:
+    """Have glibc's malloc keep what is freed instead of giving it back to the system.
+
+    Otherwise every large output is mapped anew and its pages are zeroed by the kernel at first
+    touch, which costs more than some of the operations: it would hit all that allocate by
+    themselves and spare those that write into memory of their own. Elsewhere it does nothing.
+    """
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX in malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(trim_threshold, -1)
+    mallopt(mmap_max, 0)
+
+
+def _repeats(call: Callable[[], object]) -> int:
+    """How many calls make one sample that is long against the clock's own cost."""
+    call()
+    repeats = 1
+    while (taken := _sample(call, repeats) * repeats) < SHORTEST_SAMPLE:
+        repeats = max(2 * repeats, round(repeats * SHORTEST_SAMPLE / max(taken, 1e-7)))
+    return repeats
+
+
+def _sample(call: Callable[[], object], repeats: int) -> float:
+    started = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - started) / repeats
+
+
+def _dense(result: object) -> torch.Tensor:
+    assert isinstance(result, torch.Tensor)
+    result = result.detach()
+    return result if result.layout == torch.strided else result.to_dense()

@@ -1,0 +1,33 @@
+"""Whole networks, batch as the network's own sample input has it."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+import ai3
+from bench.case import Case
+from runners import networks
+
+NAMES = tuple(networks.NETWORKS)
+
+Run = Callable[[torch.Tensor], object]
+
+
+def cases(group: str, name: str, swap: Callable[[nn.Module, str], Run]) -> Iterator[Case]:
+    """One case: torch's own module, and what `swap` makes of it with each algorithm."""
+    network = networks.load(name)
+    sample = torch.randn(network.input_shape)
+
+    def side(run: Run) -> Callable[[], object]:
+        @torch.inference_mode()
+        def call() -> object:
+            return run(sample)
+
+        return call
+
+    sides = {"torch": side(network.module)}
+    for algorithm in ai3.SUPPORTED_ALGORITHMS["conv2d"]:
+        sides[algorithm] = side(swap(networks.with_same_weights(network.module), algorithm))
+    shape = "x".join(map(str, network.input_shape))
+    yield Case(group, f"{name}, {shape}", sides, ("torch",))

@@ -1,0 +1,19 @@
+"""Networks whose convolutions `swap_conv2d` has replaced."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+import ai3
+from bench import networks
+from bench.case import Case
+
+NAMES = networks.NAMES
+
+
+def cases(name: str) -> Iterator[Case]:
+    def swap(module: nn.Module, algorithm: str) -> nn.Module:
+        ai3.swap_conv2d(module, algorithm)
+        return module
+
+    return networks.cases("swap_conv2d", name, swap)

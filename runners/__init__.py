@@ -1,0 +1,1 @@
+"""What the tests and the benchmarks share: the networks they run, and how they are started."""

@@ -1,0 +1,128 @@
+"""Choose, per layer, the algorithm by which a deep neural network computes.
+
+`swap_conv2d` swaps the convolutions of a torch network in place; `swap_backend` converts the whole
+network into a `Model`. torch is imported only when a torch network is given.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ai3 import errors, layers
+from ai3._core import Tensor
+from ai3.model import Model
+from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.selector import AlgorithmicSelector
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "FROM_BACKEND",
+    "SUPPORTED_ALGORITHMS",
+    "AlgorithmicSelector",
+    "Model",
+    "Tensor",
+    "errors",
+    "layers",
+    "swap_backend",
+    "swap_conv2d",
+    "using_cublas",
+    "using_cudnn",
+    "using_mps_and_metal",
+    "using_sycl",
+]
+__version__ = "0.1.0"
+
+FROM_BACKEND: str | None = None
+"""The framework of the networks given to the swapping functions: "torch", or None to infer it."""
+
+
+def swap_conv2d(
+    module: "torch.nn.Module",
+    algos: AlgorithmicSelector | None = None,
+    sample_input_shape: Sequence[int] | None = None,
+    *,
+    unsupported: str = "raise",
+) -> None:
+    """Swap, in place, every `torch.nn.Conv2d` of a network for an algorithm.
+
+    The network stays a torch network: its parameters, hooks and state dict are the same objects,
+    and it can be trained, compiled and swapped again.
+
+    Args:
+        module: the network, or a `torch.nn.Conv2d` itself.
+        algos: the algorithm of each convolution, see `AlgorithmicSelector`; None is "default".
+        sample_input_shape: shape of the network's input, for selectors that ask for the shape of
+            each convolution's input, (N, C, H, W) or unbatched.
+        unsupported: what happens where the chosen algorithm cannot do a convolution: "raise", or
+            the name of the algorithm that is used there instead.
+
+    Raises:
+        ai3.errors.SelectionError: a selector that names no algorithm, or does not fit the network.
+        ai3.errors.UnsupportedAlgorithmError: an algorithm that cannot do a convolution.
+        ai3.errors.UntraceableError: the order of the convolutions or the shapes of their inputs are
+            needed but cannot be found. Whatever is raised, the network is unchanged.
+    """
+    _torch_backend(module).swap_conv2d(module, algos, sample_input_shape, unsupported)
+
+
+def swap_backend(
+    module: "torch.nn.Module",
+    algos: Mapping[str, AlgorithmicSelector] | None = None,
+    sample_input_shape: Sequence[int] | None = None,
+    *,
+    dtype: Any = None,
+    unsupported: str = "raise",
+) -> Model:
+    """Convert a network into a `Model` that the framework runs, for inference.
+
+    Weights are copied; the network is not changed.
+
+    Args:
+        module: the network.
+        algos: for each operation, by its name in `SUPPORTED_ALGORITHMS`, how its algorithm is
+            selected, see `AlgorithmicSelector`; an operation without an entry takes "default".
+        sample_input_shape: shape of the network's input, for selectors that ask for the shape of
+            each module's input, (N, C, H, W) or unbatched.
+        dtype: float32 or float64, to convert the weights to; None keeps them.
+        unsupported: as for `swap_conv2d`.
+
+    Raises:
+        ai3.errors.UnsupportedCallableError: operations that the framework does not have; all of
+            them are listed.
+        Also what `swap_conv2d` raises.
+    """
+    model: Model = _torch_backend(module).swap_backend(
+        module, algos, sample_input_shape, dtype, unsupported
+    )
+    return model
+
+
+def _torch_backend(module: object) -> Any:
+    if FROM_BACKEND not in (None, "torch"):
+        raise ValueError(f"FROM_BACKEND must be 'torch' or None, not {FROM_BACKEND!r}")
+    if not any(kind.__module__.split(".")[0] == "torch" for kind in type(module).__mro__):
+        raise TypeError(f"expected a torch.nn.Module, not {type(module).__name__}")
+    from ai3.torch import swap
+
+    return swap
+
+
+def using_sycl() -> bool:
+    """Whether the implementations can use SYCL."""
+    return False
+
+
+def using_cudnn() -> bool:
+    """Whether the implementations can use cuDNN."""
+    return False
+
+
+def using_cublas() -> bool:
+    """Whether the implementations can use cuBLAS."""
+    return False
+
+
+def using_mps_and_metal() -> bool:
+    """Whether the implementations can use MPS and Metal."""
+    return False

@@ -1,0 +1,172 @@
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+isa: str
+
+levels: list[str]
+
+class Tensor:
+    """
+    A dense float32 or float64 array in memory of its own.
+
+    Implements the buffer protocol and DLPack, both without a copy. Made from any array
+    (a torch tensor, a numpy array, ...), whose elements it copies.
+    """
+
+    def __init__(self, tens: object) -> None: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> str:
+        """'float32' or 'float64'."""
+
+    def numpy(self) -> Any:
+        """A numpy.ndarray that shares this tensor's memory."""
+
+    def torch(self) -> Any:
+        """A torch.Tensor that shares this tensor's memory."""
+
+    def to(self, out_type: type) -> Any:
+        """
+        This tensor as `out_type`: torch.Tensor, numpy.ndarray, memoryview or ai3.Tensor.
+
+        Raises TypeError for any other type.
+        """
+
+    def __dlpack__(self, **kwargs: Any) -> Any: ...
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+    def __deepcopy__(self, memo: object) -> object: ...
+
+    def __len__(self) -> int: ...
+
+    def __repr__(self) -> str: ...
+
+class Spec:
+    """The dtype and shape of an array."""
+
+    def __init__(self, dtype: str, shape: Sequence[int]) -> None: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    def __eq__(self, arg: object, /) -> bool: ...
+
+    def __hash__(self) -> int: ...
+
+    def __repr__(self) -> str: ...
+
+class Weights:
+    """The weights of one layer and what algorithms have packed of them."""
+
+    @staticmethod
+    def of(arrays: Iterable[object], copy: bool = True) -> Weights:
+        """The arrays; None stands for an absent one."""
+
+    @property
+    def packed_bytes(self) -> int: ...
+
+class Problem:
+    """
+    Everything that defines an operation's work: shapes, dtype, hyper-parameters, threads.
+    """
+
+    @property
+    def op(self) -> str: ...
+
+    @property
+    def inputs(self) -> list[Spec]: ...
+
+    @property
+    def output(self) -> Spec: ...
+
+    def resolve(self, algorithm: str) -> str:
+        """The algorithm that a name stands for: 'default' differs by problem."""
+
+    def refusal(self, algorithm: str) -> str:
+        """Why the algorithm cannot do this problem; empty where it can."""
+
+    def workspace_bytes(self, algorithm: str) -> int: ...
+
+    def reference(self, *inputs: object) -> Tensor:
+        """The result by plain loops with a float64 accumulator."""
+
+    def run(self, algorithm: str, *inputs: object) -> Tensor:
+        """Plans and runs the algorithm once."""
+
+def problem(op: str, inputs: Sequence[Spec], weights: Weights | None = None, attributes: dict[str, Any] = {}, threads: int = 0) -> Problem:
+    """
+    The problem of an operation; ValueError says what does not fit. threads=0: as now set.
+    """
+
+def algorithms() -> dict[str, list[str]]:
+    """Every operation with the names of its algorithms."""
+
+class Call:
+    """
+    One layer, callable with arrays of any shape that it fits; plans are kept.
+
+    Results are made by the library of the first input.
+    """
+
+    def __init__(self, op: str, attributes: dict[str, Any], algorithm: str, name: str = '') -> None: ...
+
+    def set_weights(self, weights: Weights) -> None: ...
+
+    def __call__(self, *inputs: object) -> Any: ...
+
+    def run_with(self, input: object, weight: object, bias: object | None, stamp: int | None) -> Any:
+        """
+        The same with the weights of somebody who may change them between calls. They count as
+        unchanged while their memory, `stamp` and a sample of their elements are; a stamp of None never does.
+        """
+
+def specs_of(arrays: Sequence[object]) -> tuple[Spec, ...]:
+    """The Spec of each array; TypeError for what the core cannot read."""
+
+class Executor:
+    """
+    A graph compiled for one set of input shapes; safe to call from any thread.
+    """
+
+    def __init__(self, inputs: Sequence[Spec], outputs: Sequence[Spec], steps: Sequence[tuple[Problem, str, Sequence[tuple[str, int]], tuple[str, int]]], arena_bytes: int) -> None:
+        """
+        Steps are (problem, algorithm, input locations, output location); a location is a
+        place ('input', 'output' or 'arena') and an index, in the arena a byte offset.
+        """
+
+    @property
+    def algorithms(self) -> list[str]:
+        """The algorithm that each step runs, 'default' resolved."""
+
+    @property
+    def arena_bytes(self) -> int: ...
+
+    @property
+    def workspace_bytes(self) -> int: ...
+
+    def __call__(self, inputs: Sequence[object], own: bool = False) -> list[Any]:
+        """
+        The outputs, as arrays of the first input's library or, with `own`, as Tensors.
+        """
+
+    def profile(self, inputs: Sequence[object]) -> list[float]:
+        """Runs once; the time of each step in ms."""
+
+def max_threads() -> int:
+    """Threads that a call from this thread will use."""
+
+def fma_peak(dtype: str = 'float32', threads: int = 1) -> float:
+    """Measured peak of fused multiply-adds from registers, GFLOP/s."""

@@ -1,0 +1,44 @@
+"""Arrays of other libraries, as the core takes them and as the user gets them back."""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+
+def follow_torch_threads() -> None:
+    """Let torch.set_num_threads apply to the calling thread before the core asks OpenMP."""
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_num_threads"):
+        torch.get_num_threads()
+
+
+def is_torch(array: object) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
+
+
+def readable(array: Any) -> Any:
+    """The array in a form whose memory the core can read as it is."""
+    if is_torch(array):
+        # Sparse and quantised tensors have no dense memory; a negative bit is not in the memory.
+        if array.layout != sys.modules["torch"].strided or array.is_quantized:
+            raise TypeError(f"expected a dense tensor, not one of layout {array.layout}")
+        array = array.detach()
+        return array.resolve_neg() if array.is_neg() else array
+    return array
+
+
+def like(given: Any, result: Any) -> Any:
+    """The core's result in the type of the array that was given."""
+    if isinstance(given, np.ndarray) and not isinstance(result, np.ndarray):
+        return result.numpy()
+    return result
+
+
+def to_numpy(array: Any, *, copy: bool = False) -> "np.ndarray[Any, Any]":
+    """Any array as numpy's."""
+    if is_torch(array):
+        array = array.detach().cpu()
+        array = array.resolve_neg().numpy()
+    return np.array(array, copy=True) if copy else np.asarray(array)

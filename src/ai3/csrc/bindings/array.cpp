@@ -1,0 +1,236 @@
+#include "bindings/array.hpp"
+
+#include <nanobind/stl/string.h>
+
+#include <bit>
+
+#include "bindings/dlpack.hpp"
+
+namespace ai3 {
+
+namespace {
+
+using nanobind::dlpack::dltensor;
+
+constexpr std::int32_t cpu_device = 1;
+
+// The exchange functions of an object's type, or nullptr. Looking the attribute up costs more than
+// the rest of the border together, so the last type's answer is remembered.
+const DLPackExchange* exchange_of(nb::handle object) {
+    static PyTypeObject* last_type = nullptr;
+    static const DLPackExchange* last = nullptr;
+    PyTypeObject* type = Py_TYPE(object.ptr());
+    if (type == last_type) return last;
+    const DLPackExchange* found = nullptr;
+    nb::handle type_handle(reinterpret_cast<PyObject*>(type));
+    if (nb::hasattr(type_handle, "__dlpack_c_exchange_api__")) {
+        nb::object capsule = type_handle.attr("__dlpack_c_exchange_api__");
+        auto* api = static_cast<const DLPackExchange*>(
+            PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+        if (!api) PyErr_Clear();
+        while (api && api->major != 1) api = api->previous;
+        if (api && api->view_from_object && api->allocate && api->managed_to_object) found = api;
+    }
+    Py_INCREF(type);
+    Py_XDECREF(last_type);
+    last_type = type;
+    last = found;
+    return found;
+}
+
+[[noreturn]] void throw_type_error(const std::string& text) { throw nb::type_error(text.c_str()); }
+
+DType checked_dtype(nanobind::dlpack::dtype dtype) {
+    const bool real = dtype.code == std::uint8_t(nanobind::dlpack::dtype_code::Float);
+    if (real && dtype.lanes == 1 && dtype.bits == 32) return DType::f32;
+    if (real && dtype.lanes == 1 && dtype.bits == 64) return DType::f64;
+    static const char* const kinds[] = {"int",    "uint",    "float", "opaque",
+                                        "bfloat", "complex", "bool"};
+    throw_type_error("an array must be float32 or float64, not " +
+                     (dtype.code < 7 ? kinds[dtype.code] + std::to_string(dtype.bits)
+                                     : "dtype code " + std::to_string(dtype.code)));
+}
+
+void check_device(std::int32_t type) {
+    if (type != cpu_device)
+        throw_type_error(
+            "an array must be in CPU memory, but this one is on another device "
+            "(DLPack device type " +
+            std::to_string(type) + ")");
+}
+
+}  // namespace
+
+Array::Array(nb::handle object) : object_(object), exchange_(exchange_of(object)) {
+    if (exchange_) {
+        dltensor view;
+        if (exchange_->view_from_object(object.ptr(), &view)) throw nb::python_error();
+        check_device(view.device.device_type);
+        dtype_ = checked_dtype(view.dtype);
+        data_ = static_cast<const std::byte*>(view.data) + view.byte_offset;
+        shape_.assign(view.shape, view.shape + view.ndim);
+        strides_.assign(view.strides, view.strides + view.ndim);
+    } else {
+        if (!nb::try_cast(object, holder_))
+            throw_type_error(
+                "expected an array (a torch tensor, a numpy array, or any object with "
+                "DLPack or the buffer protocol) in CPU memory, not " +
+                std::string(
+                    nb::type_name(nb::handle(reinterpret_cast<PyObject*>(Py_TYPE(object.ptr()))))
+                        .c_str()));
+        check_device(holder_.device_type());
+        dtype_ = checked_dtype(holder_.dtype());
+        data_ = holder_.data();
+        for (std::size_t i = 0; i < holder_.ndim(); ++i) {
+            shape_.push_back(Index(holder_.shape(i)));
+            strides_.push_back(holder_.stride(i));
+        }
+    }
+    dense_ = is_dense(shape_, strides_.data());
+    elements(shape_);
+}
+
+void Array::copy_to(void* dense) const {
+    copy_strided(dtype_, shape_, strides_.data(), data_, dense);
+}
+
+std::uint64_t Array::fingerprint() const {
+    constexpr Index samples = 64;
+    const Index count = elements(shape_);
+    std::uint64_t hash = 0x9e3779b97f4a7c15u ^ std::uint64_t(count);
+    for (Index s = 0; s < std::min(samples, count); ++s) {
+        Index element = count <= samples ? s : s * (count - 1) / (samples - 1);
+        Index at = element;
+        if (!dense_) {
+            at = 0;
+            for (std::size_t i = shape_.size(); i-- > 0; element /= shape_[i])
+                at += element % shape_[i] * strides_[i];
+        }
+        const std::uint64_t bits =
+            dtype_ == DType::f32
+                ? std::bit_cast<std::uint32_t>(static_cast<const float*>(data_)[at])
+                : std::bit_cast<std::uint64_t>(static_cast<const double*>(data_)[at]);
+        hash = (std::rotl(hash, 5) ^ bits) * 0xff51afd7ed558ccdu;
+    }
+    return hash;
+}
+
+Constant Array::keep(bool copy) const {
+    if (!copy && dense_ && exchange_ && exchange_->managed_from_object) {
+        DLPackManaged* managed = nullptr;
+        if (exchange_->managed_from_object(object_.ptr(), &managed)) throw nb::python_error();
+        return {spec(), data_, std::shared_ptr<const void>(managed, [](DLPackManaged* m) {
+                    if (m->deleter) m->deleter(m);
+                })};
+    }
+    auto owned = std::make_shared<Buffer>(spec().bytes());
+    if (owned->size()) copy_to(owned->data());
+    return {spec(), owned->data(), owned};
+}
+
+Result::Result(const Spec& spec, const DLPackExchange* exchange) : exchange_(exchange) {
+    if (!exchange_) {
+        tensor_ = nb::cast(Tensor{spec, Buffer(spec.bytes())}, nb::rv_policy::move);
+        data_ = nb::cast<Tensor&>(tensor_).memory.data();
+        return;
+    }
+    Shape shape = spec.shape;
+    dltensor prototype;
+    prototype.device = {cpu_device, 0};
+    prototype.ndim = std::int32_t(shape.size());
+    prototype.dtype = {std::uint8_t(nanobind::dlpack::dtype_code::Float),
+                       std::uint8_t(8 * size_of(spec.dtype)), 1};
+    prototype.shape = shape.data();
+    DLPackManaged* managed = nullptr;
+    std::string error;
+    const auto set_error = [](void* context, const char*, const char* message) {
+        *static_cast<std::string*>(context) = message;
+    };
+    if (exchange_->allocate(&prototype, &managed, &error, set_error)) {
+        if (PyErr_Occurred()) throw nb::python_error();
+        throw std::runtime_error("no memory for an output of " + to_string(spec) + ": " + error);
+    }
+    managed_ = managed;
+    data_ = static_cast<std::byte*>(managed->tensor.data) + managed->tensor.byte_offset;
+}
+
+Result::Result(Result&& other) noexcept
+    : exchange_(other.exchange_),
+      managed_(std::exchange(other.managed_, nullptr)),
+      tensor_(std::move(other.tensor_)),
+      data_(other.data_) {}
+
+Result::~Result() {
+    auto* managed = static_cast<DLPackManaged*>(managed_);
+    if (managed && managed->deleter) managed->deleter(managed);
+}
+
+nb::object Result::release() {
+    if (!exchange_) return std::move(tensor_);
+    void* object = nullptr;
+    auto* managed = static_cast<DLPackManaged*>(std::exchange(managed_, nullptr));
+    if (exchange_->managed_to_object(managed, &object)) throw nb::python_error();
+    return nb::steal(static_cast<PyObject*>(object));
+}
+
+DType dtype_from(const std::string& name) {
+    if (name == "float32") return DType::f32;
+    if (name == "float64") return DType::f64;
+    throw std::invalid_argument("dtype must be 'float32' or 'float64', not '" + name + "'");
+}
+
+nb::tuple to_tuple(const Shape& shape) {
+    nb::list items;
+    for (Index extent : shape) items.append(extent);
+    return nb::tuple(items);
+}
+
+// A None inside a list becomes -1.
+Attributes attributes_from(nb::dict dict) {
+    std::map<std::string, Attributes::Value> values;
+    const auto integer = [](nb::handle value, const std::string& name) {
+        Index result;
+        if (PyBool_Check(value.ptr()) || !PyIndex_Check(value.ptr()))
+            throw_type_error(name + " must be made of integers");
+        nb::object index = nb::steal(PyNumber_Index(value.ptr()));
+        if (!index.is_valid()) throw nb::python_error();
+        if (!nb::try_cast(index, result))
+            throw std::invalid_argument(name + " does not fit into 64 bits");
+        return result;
+    };
+    for (auto [key, value] : dict) {
+        const std::string name = nb::cast<std::string>(key);
+        Attributes::Value& target = values[name];
+        if (value.is_none())
+            target = std::monostate{};
+        else if (PyBool_Check(value.ptr()))
+            target = value.ptr() == Py_True;
+        else if (PyFloat_Check(value.ptr()))
+            target = nb::cast<double>(value);
+        else if (PyUnicode_Check(value.ptr()))
+            target = nb::cast<std::string>(value);
+        else if (PyIndex_Check(value.ptr()))
+            target = integer(value, name);
+        else if (PySequence_Check(value.ptr())) {
+            std::vector<Index> list;
+            for (nb::handle item : nb::borrow<nb::iterable>(value))
+                list.push_back(item.is_none() ? -1 : integer(item, name));
+            target = std::move(list);
+        } else
+            throw_type_error(name + " must be a number, a flag, a string or a list of integers");
+    }
+    return Attributes(std::move(values));
+}
+
+std::shared_ptr<WeightSet> weights_from(nb::iterable arrays, bool copy) {
+    std::vector<std::optional<Constant>> weights;
+    for (nb::handle array : arrays) {
+        if (array.is_none())
+            weights.emplace_back();
+        else
+            weights.emplace_back(Array(array).keep(copy));
+    }
+    return std::make_shared<WeightSet>(std::move(weights));
+}
+
+}  // namespace ai3

@@ -1,0 +1,175 @@
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+
+#include <list>
+
+#include "bindings/array.hpp"
+#include "core/executor.hpp"
+#include "core/workspace.hpp"
+
+namespace ai3 {
+
+namespace {
+
+// One layer called with arrays of any shape: plans are made at the first call with a shape and
+// kept.
+class Call {
+  public:
+    Call(const std::string& op, nb::dict attributes, std::string algorithm, std::string name)
+        : attributes_(attributes_from(attributes)),
+          algorithm_(std::move(algorithm)),
+          name_(std::move(name)) {
+        auto found = Operation::all().find(op);
+        if (found == Operation::all().end())
+            throw std::invalid_argument("there is no operation '" + op + "'");
+        operation_ = found->second;
+    }
+
+    void set_weights(std::shared_ptr<WeightSet> weights) {
+        weights_ = std::move(weights);
+        sources_.clear();
+        entries_.clear();
+    }
+
+    nb::object run(nb::args arrays) { return run_arrays(arrays.begin(), arrays.end()); }
+
+    // The same, after taking the weights from arrays that their owner may change between calls.
+    // They count as unchanged while their memory, `stamp` and a sample of their elements are; a
+    // stamp of None never does.
+    nb::object run_with(nb::handle input, nb::handle weight, nb::handle bias, nb::handle stamp) {
+        refresh(weight, bias, stamp);
+        const nb::handle inputs[] = {input};
+        return run_arrays(std::begin(inputs), std::end(inputs));
+    }
+
+  private:
+    static constexpr std::size_t kept_plans = 16;
+
+    struct Entry {
+        int threads;
+        std::vector<Spec> inputs;
+        std::shared_ptr<const Planned> planned;
+    };
+    struct Source {
+        const void* data;
+        std::uint64_t fingerprint;
+        bool operator==(const Source&) const = default;
+    };
+
+    void refresh(nb::handle weight, nb::handle bias, nb::handle stamp) {
+        std::vector<Source> sources;
+        long long now = -1;
+        if (!stamp.is_none()) {
+            now = nb::cast<long long>(stamp);
+            for (nb::handle array : {weight, bias})
+                if (!array.is_none()) {
+                    Array a(array);
+                    sources.push_back({a.data(), a.fingerprint()});
+                }
+            if (now == stamp_ && sources == sources_) return;
+        }
+        std::vector<std::optional<Constant>> weights;
+        for (nb::handle array : {weight, bias}) {
+            weights.emplace_back();
+            if (!array.is_none()) weights.back() = Array(array).keep(false);
+        }
+        set_weights(std::make_shared<WeightSet>(std::move(weights)));
+        sources_ = std::move(sources);
+        stamp_ = now;
+    }
+
+    template <typename Iterator>
+    nb::object run_arrays(Iterator begin, Iterator end) {
+        std::vector<Array> inputs;
+        for (auto it = begin; it != end; ++it) inputs.emplace_back(nb::handle(*it));
+        const std::shared_ptr<const Planned> planned = plan_for(inputs);
+        Result result(planned->problem->output(), inputs.empty() ? nullptr : inputs[0].exchange());
+        {
+            nb::gil_scoped_release release;
+            std::vector<Constant> dense;
+            const void* data[8];
+            std::size_t count = 0, copied = 0;
+            for (const Array& input : inputs)
+                if (!input.dense()) copied += align_up(input.spec().bytes());
+            Scratch scratch(planned->workspace_bytes + copied);
+            std::byte* copy = scratch.data() + align_up(planned->workspace_bytes);
+            for (const Array& input : inputs) {
+                data[count] = input.data();
+                if (!input.dense()) {
+                    input.copy_to(copy);
+                    data[count] = copy;
+                    copy += align_up(input.spec().bytes());
+                }
+                ++count;
+            }
+            planned->plan->run(data, result.data(), scratch.data());
+        }
+        return result.release();
+    }
+
+    std::shared_ptr<const Planned> plan_for(const std::vector<Array>& inputs) {
+        const int threads = max_threads();
+        for (auto it = entries_.begin(); it != entries_.end(); ++it) {
+            bool same = it->threads == threads && it->inputs.size() == inputs.size();
+            for (std::size_t i = 0; same && i < inputs.size(); ++i)
+                same = it->inputs[i].dtype == inputs[i].dtype() &&
+                       it->inputs[i].shape == inputs[i].shape();
+            if (!same) continue;
+            if (it != entries_.begin()) entries_.splice(entries_.begin(), entries_, it);
+            return entries_.front().planned;
+        }
+        if (inputs.size() > 8) throw std::invalid_argument("a layer takes at most 8 inputs");
+        std::vector<Spec> specs;
+        for (const Array& input : inputs) specs.push_back(input.spec());
+        std::shared_ptr<const Planned> planned;
+        try {
+            auto weights = weights_;
+            if (!weights)
+                weights = std::make_shared<WeightSet>(std::vector<std::optional<Constant>>{});
+            planned = std::make_shared<Planned>(
+                operation_->problem(specs, weights, attributes_, threads), algorithm_);
+        } catch (const std::invalid_argument& error) {
+            throw std::invalid_argument(name_.empty() ? error.what() : name_ + ": " + error.what());
+        }
+        entries_.push_front({threads, std::move(specs), planned});
+        if (entries_.size() > kept_plans) entries_.pop_back();
+        return planned;
+    }
+
+    const Operation* operation_;
+    Attributes attributes_;
+    std::string algorithm_, name_;
+    std::shared_ptr<const WeightSet> weights_;
+    std::vector<Source> sources_;
+    long long stamp_ = -1;
+    std::list<Entry> entries_;
+};
+
+}  // namespace
+
+void bind_call(nb::module_& module) {
+    nb::class_<Call>(
+        module, "Call",
+        "One layer, callable with arrays of any shape that it fits; plans are kept.\n\n"
+        "Results are made by the library of the first input.")
+        .def(nb::init<const std::string&, nb::dict, std::string, std::string>(), nb::arg("op"),
+             nb::arg("attributes"), nb::arg("algorithm"), nb::arg("name") = "",
+             nb::sig("def __init__(self, op: str, attributes: dict[str, typing.Any], "
+                     "algorithm: str, name: str = '') -> None"))
+        .def(
+            "set_weights",
+            [](Call& self, std::shared_ptr<WeightSet> weights) {
+                self.set_weights(std::move(weights));
+            },
+            nb::arg("weights"))
+        .def("__call__", &Call::run, nb::sig("def __call__(self, *inputs: object) -> typing.Any"))
+        .def("run_with", &Call::run_with, nb::arg("input"), nb::arg("weight"),
+             nb::arg("bias").none(), nb::arg("stamp").none(),
+             nb::sig("def run_with(self, input: object, weight: object, bias: object | None, "
+                     "stamp: int | None) -> typing.Any"),
+             "The same with the weights of somebody who may change them between calls. They count "
+             "as\nunchanged while their memory, `stamp` and a sample of their elements are; a "
+             "stamp of None never does.");
+}
+
+}  // namespace ai3

@@ -1,0 +1,27 @@
+#include <nanobind/stl/string.h>
+
+#include "bindings/array.hpp"
+#include "core/peak.hpp"
+
+NB_MODULE(AI3_ISA, module) {
+    using namespace ai3;
+    // Whichever copy is loaded, its classes are ai3._core's to Python: in messages and in pickles.
+    const nb::object name = module.attr("__name__");
+    module.attr("__name__") = "ai3._core";
+    module.attr("isa") = AI3_ISA_NAME;
+    bind_tensor(module);
+    bind_problem(module);
+    bind_call(module);
+    bind_executor(module);
+    module.def("max_threads", &max_threads, "Threads that a call from this thread will use.");
+    module.def(
+        "fma_peak",
+        [](const std::string& dtype, int threads) {
+            const DType type = dtype_from(dtype);
+            nb::gil_scoped_release release;
+            return fma_peak(type, threads);
+        },
+        nb::arg("dtype") = "float32", nb::arg("threads") = 1,
+        "Measured peak of fused multiply-adds from registers, GFLOP/s.");
+    module.attr("__name__") = name;
+}

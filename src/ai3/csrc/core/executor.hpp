@@ -1,0 +1,59 @@
+// A graph compiled for one set of input shapes: plans and a flat list of steps over one arena.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/operation.hpp"
+
+namespace ai3 {
+
+// A problem with the plan for it. The plan may refer to the problem's weights, so they stay
+// together.
+struct Planned {
+    Planned(std::shared_ptr<const Problem> problem, std::string_view name);
+
+    std::shared_ptr<const Problem> problem;
+    std::string algorithm;
+    std::unique_ptr<const Plan> plan;
+    std::size_t workspace_bytes;
+};
+
+class Executor {
+  public:
+    // Where a value's memory is: the caller's input or output number `at`, or the arena at byte
+    // `at`.
+    enum class Place { input, output, arena };
+    struct Location {
+        Place place;
+        std::size_t at;
+    };
+    struct Step {
+        Planned planned;
+        std::vector<Location> inputs;
+        Location output;
+    };
+
+    Executor(std::vector<Spec> inputs, std::vector<Spec> outputs, std::vector<Step> steps,
+             std::size_t arena_bytes);
+    Executor(const Executor&) = delete;
+    Executor& operator=(const Executor&) = delete;
+
+    const std::vector<Spec>& inputs() const { return inputs_; }
+    const std::vector<Spec>& outputs() const { return outputs_; }
+    const std::vector<Step>& steps() const { return steps_; }
+    std::size_t arena_bytes() const { return arena_bytes_; }
+    std::size_t workspace_bytes() const { return workspace_bytes_; }
+
+    // Safe to call from several threads at a time: each call has an arena of its own. Where
+    // `milliseconds` is given it receives each step's time.
+    void run(const void* const* inputs, void* const* outputs,
+             std::vector<double>* milliseconds = nullptr) const;
+
+  private:
+    std::vector<Spec> inputs_, outputs_;
+    std::vector<Step> steps_;
+    std::size_t arena_bytes_, workspace_bytes_ = 0;
+};
+
+}  // namespace ai3

@@ -1,0 +1,281 @@
+// Vectors of the instruction set that this copy of the core is compiled for.
+#pragma once
+
+#include <cstring>
+#include <utility>
+
+#include "core/tensor.hpp"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define AI3_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define AI3_VECTOR_BYTES 32
+#else
+#define AI3_VECTOR_BYTES 16
+#endif
+
+namespace ai3 {
+
+// Accumulator registers that a micro-kernel may count on, its operands apart.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int accumulators = 28;
+#else
+constexpr int accumulators = 12;
+#endif
+
+template <typename T>
+struct VecOf;
+template <>
+struct VecOf<float> {
+    typedef std::int32_t index __attribute__((vector_size(AI3_VECTOR_BYTES)));
+    typedef float type __attribute__((vector_size(AI3_VECTOR_BYTES), may_alias));
+    typedef float unaligned __attribute__((vector_size(AI3_VECTOR_BYTES), may_alias, aligned(4)));
+};
+template <>
+struct VecOf<double> {
+    typedef std::int64_t index __attribute__((vector_size(AI3_VECTOR_BYTES)));
+    typedef double type __attribute__((vector_size(AI3_VECTOR_BYTES), may_alias));
+    typedef double unaligned __attribute__((vector_size(AI3_VECTOR_BYTES), may_alias, aligned(8)));
+};
+
+template <typename T>
+using Vec = typename VecOf<T>::type;
+
+// A number for each lane of Vec<T>.
+template <typename T>
+using VecIndex = typename VecOf<T>::index;
+
+template <typename T>
+constexpr int lanes = AI3_VECTOR_BYTES / int(sizeof(T));
+
+template <typename T>
+inline Vec<T> load(const T* p) {
+    return *reinterpret_cast<const typename VecOf<T>::unaligned*>(p);
+}
+template <typename T>
+inline void store(T* p, Vec<T> v) {
+    *reinterpret_cast<typename VecOf<T>::unaligned*>(p) = v;
+}
+template <typename T>
+inline Vec<T> broadcast(T value) {
+    return value - Vec<T>{};
+}
+
+// Writes past the caches; `p` is on a vector's boundary. Weakly ordered until stream_fence.
+template <typename T>
+inline void stream(T* p, Vec<T> v) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
+#elif defined(__AVX2__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)v);
+#elif defined(__SSE2__)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)v);
+#else
+    store(p, v);
+#endif
+}
+inline void stream_fence() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
+// Some lanes of a vector, lane l as bit l. Memory of the other lanes is not touched, reads as zero.
+template <typename T>
+class LaneMask {
+  public:
+    static constexpr unsigned all = (1u << lanes<T>)-1;
+
+    LaneMask() = default;
+    explicit LaneMask(unsigned bits) : bits_(std::uint16_t(bits)) {}
+    static LaneMask first(Index n) { return LaneMask((1u << n) - 1); }
+
+    unsigned bits() const { return bits_; }
+
+    Vec<T> load(const T* p) const {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(T) == 4)
+            return (Vec<T>)_mm512_maskz_loadu_ps(bits_, p);
+        else
+            return (Vec<T>)_mm512_maskz_loadu_pd(__mmask8(bits_), p);
+#elif defined(__AVX2__)
+        if constexpr (sizeof(T) == 4)
+            return (Vec<T>)_mm256_maskload_ps(p, expanded());
+        else
+            return (Vec<T>)_mm256_maskload_pd(p, expanded());
+#else
+        Vec<T> v{};
+        for (int l = 0; l < lanes<T>; ++l)
+            if (bits_ >> l & 1) v[l] = p[l];
+        return v;
+#endif
+    }
+
+    void store(T* p, Vec<T> v) const {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(T) == 4)
+            _mm512_mask_storeu_ps(p, bits_, (__m512)v);
+        else
+            _mm512_mask_storeu_pd(p, __mmask8(bits_), (__m512d)v);
+#elif defined(__AVX2__)
+        if constexpr (sizeof(T) == 4)
+            _mm256_maskstore_ps(p, expanded(), (__m256)v);
+        else
+            _mm256_maskstore_pd(p, expanded(), (__m256d)v);
+#else
+        for (int l = 0; l < lanes<T>; ++l)
+            if (bits_ >> l & 1) p[l] = v[l];
+#endif
+    }
+
+    // The lanes of `on`, in the other lanes those of `off`.
+    Vec<T> select(Vec<T> on, Vec<T> off) const {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(T) == 4)
+            return (Vec<T>)_mm512_mask_blend_ps(bits_, (__m512)off, (__m512)on);
+        else
+            return (Vec<T>)_mm512_mask_blend_pd(__mmask8(bits_), (__m512d)off, (__m512d)on);
+#elif defined(__AVX2__)
+        if constexpr (sizeof(T) == 4)
+            return (Vec<T>)_mm256_blendv_ps((__m256)off, (__m256)on, (__m256)expanded());
+        else
+            return (Vec<T>)_mm256_blendv_pd((__m256d)off, (__m256d)on, (__m256d)expanded());
+#else
+        for (int l = 0; l < lanes<T>; ++l)
+            if (bits_ >> l & 1) off[l] = on[l];
+        return off;
+#endif
+    }
+
+  private:
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    __m256i expanded() const {
+        if constexpr (sizeof(T) == 4) {
+            const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+            return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits_), bit), bit);
+        } else {
+            const __m256i bit = _mm256_setr_epi64x(1, 2, 4, 8);
+            return _mm256_cmpeq_epi64(_mm256_and_si256(_mm256_set1_epi64x(bits_), bit), bit);
+        }
+    }
+#endif
+
+    std::uint16_t bits_ = 0;
+};
+
+// Lane l is p[index[l]], or zero where index[l] is negative.
+template <typename T>
+inline Vec<T> gather(const T* p, const std::int32_t* index) {
+    Vec<T> v{};
+    for (int l = 0; l < lanes<T>; ++l)
+        if (index[l] >= 0) v[l] = p[index[l]];
+    return v;
+}
+
+template <typename T>
+inline T sum(Vec<T> v) {
+    T total = 0;
+    for (int l = 0; l < lanes<T>; ++l) total += v[l];
+    return total;
+}
+
+// Lane l is lane index[l] of `a` and then `b`.
+template <typename T>
+inline Vec<T> shuffle(Vec<T> a, Vec<T> b, VecIndex<T> index) {
+    return __builtin_shuffle(a, b, index);
+}
+
+// The larger of each two lanes, NaN where either is.
+template <typename T>
+inline Vec<T> larger(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__)
+    // The instruction gives `b` where either is NaN; lanes in which `a` is stay as they are.
+    if constexpr (sizeof(T) == 4) {
+        const __m512 x = (__m512)a;
+        return (Vec<T>)_mm512_mask_max_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x, (__m512)b);
+    } else {
+        const __m512d x = (__m512d)a;
+        return (Vec<T>)_mm512_mask_max_pd(x, _mm512_cmp_pd_mask(x, x, _CMP_ORD_Q), x, (__m512d)b);
+    }
+#elif defined(__AVX2__)
+    if constexpr (sizeof(T) == 4) {
+        const __m256 x = (__m256)a, most = _mm256_max_ps(x, (__m256)b);
+        return (Vec<T>)_mm256_blendv_ps(most, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    } else {
+        const __m256d x = (__m256d)a, most = _mm256_max_pd(x, (__m256d)b);
+        return (Vec<T>)_mm256_blendv_pd(most, x, _mm256_cmp_pd(x, x, _CMP_UNORD_Q));
+    }
+#else
+    return ((b > a) | (b != b)) ? b : a;
+#endif
+}
+
+namespace detail {
+
+// One stage of the transpose: swaps the off-diagonal S x S blocks of each 2S x 2S block.
+template <typename T, int S, int... L>
+inline void swap_blocks(Vec<T>& a, Vec<T>& b, std::integer_sequence<int, L...>) {
+    constexpr int W = lanes<T>;
+    const Vec<T> low = __builtin_shufflevector(a, b, ((L & S) ? W + L - S : L)...);
+    b = __builtin_shufflevector(a, b, ((L & S) ? W + L : L + S)...);
+    a = low;
+}
+
+template <typename T, int S>
+inline void transpose_stages(Vec<T>* rows) {
+    if constexpr (S < lanes<T>) {
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes<T>; ++i)
+            if (!(i & S))
+                swap_blocks<T, S>(rows[i], rows[i + S],
+                                  std::make_integer_sequence<int, lanes<T>>{});
+        transpose_stages<T, 2 * S>(rows);
+    }
+}
+
+}  // namespace detail
+
+// Lane l of the result is the reduction of all lanes of rows[l], lanes<T> rows. Overwrites them.
+template <typename T, int S = 1, typename Combine>
+inline Vec<T> fold(Vec<T>* rows, Combine combine) {
+    if constexpr (S == lanes<T>) {
+        return rows[0];
+    } else {
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes<T>; i += 2 * S) {
+            detail::swap_blocks<T, S>(rows[i], rows[i + S],
+                                      std::make_integer_sequence<int, lanes<T>>{});
+            rows[i] = combine(rows[i], rows[i + S]);
+        }
+        return fold<T, 2 * S>(rows, combine);
+    }
+}
+
+namespace detail {
+
+template <typename T, int... L>
+inline void deinterleave(Vec<T>& a, Vec<T>& b, std::integer_sequence<int, L...>) {
+    const Vec<T> even = __builtin_shufflevector(a, b, (2 * L)...);
+    b = __builtin_shufflevector(a, b, (2 * L + 1)...);
+    a = even;
+}
+
+}  // namespace detail
+
+// Of the lanes of `a` and then `b`: the even ones to `a`, the odd ones to `b`.
+template <typename T>
+inline void deinterleave(Vec<T>& a, Vec<T>& b) {
+    detail::deinterleave<T>(a, b, std::make_integer_sequence<int, lanes<T>>{});
+}
+
+// Transposes a square of lanes<T> vectors in registers.
+template <typename T>
+inline void transpose(Vec<T>* rows) {
+    detail::transpose_stages<T, 1>(rows);
+}
+
+}  // namespace ai3

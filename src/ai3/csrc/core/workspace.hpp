@@ -1,0 +1,68 @@
+// Scratch memory that outlives a call, so that calls do not pay for page faults.
+#pragma once
+
+#include <mutex>
+#include <vector>
+
+#include "core/tensor.hpp"
+
+namespace ai3 {
+
+// Buffers that are lent to one call at a time. Safe to use from any thread.
+class ScratchPool {
+  public:
+    // What is kept while nobody uses it; larger buffers are freed on return.
+    static constexpr std::size_t kept_bytes = std::size_t{256} << 20;
+
+    static ScratchPool& instance() {
+        static ScratchPool pool;
+        return pool;
+    }
+
+    Buffer take(std::size_t bytes) {
+        if (bytes == 0) return {};
+        {
+            std::lock_guard lock(mutex_);
+            for (auto it = free_.begin(); it != free_.end(); ++it)
+                if (it->size() >= bytes && it->size() <= 4 * bytes + (1 << 16)) {
+                    Buffer buffer = std::move(*it);
+                    free_.erase(it);
+                    kept_ -= buffer.size();
+                    return buffer;
+                }
+        }
+        return Buffer(bytes);
+    }
+
+    void give(Buffer buffer) {
+        if (buffer.size() == 0 || buffer.size() > kept_bytes) return;
+        std::lock_guard lock(mutex_);
+        while (kept_ + buffer.size() > kept_bytes) {
+            kept_ -= free_.front().size();
+            free_.erase(free_.begin());
+        }
+        kept_ += buffer.size();
+        free_.push_back(std::move(buffer));
+    }
+
+  private:
+    std::mutex mutex_;
+    std::vector<Buffer> free_;
+    std::size_t kept_ = 0;
+};
+
+// A buffer of the pool for the lifetime of this object.
+class Scratch {
+  public:
+    explicit Scratch(std::size_t bytes) : buffer_(ScratchPool::instance().take(bytes)) {}
+    ~Scratch() { ScratchPool::instance().give(std::move(buffer_)); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+
+    std::byte* data() { return buffer_.data(); }
+
+  private:
+    Buffer buffer_;
+};
+
+}  // namespace ai3

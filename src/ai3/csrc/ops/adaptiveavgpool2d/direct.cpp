@@ -1,0 +1,57 @@
+// The sum over each bin's rows, then over its columns, then the division. Bins of one element are a
+// copy.
+
+#include <cstring>
+
+#include "ops/adaptiveavgpool2d/op.hpp"
+#include "ops/avgpool2d/mean.hpp"
+#include "ops/maxpool2d/sliding.hpp"
+
+namespace ai3 {
+namespace {
+
+template <typename T>
+using Sliding = SlidingPlan<T, Mean<T>>;
+
+Axes bins(const AdaptiveAvgPool2d& p) { return {Axis::bins(p.IH, p.OH), Axis::bins(p.IW, p.OW)}; }
+
+class Direct final : public Algorithm<AdaptiveAvgPool2d> {
+  public:
+    std::string_view name() const override { return "direct"; }
+
+    std::size_t workspace_bytes(const AdaptiveAvgPool2d& p) const override {
+        return with_type(p.dtype, [&](auto zero) {
+            return Sliding<decltype(zero)>::workspace_bytes(bins(p), p.threads);
+        });
+    }
+
+    std::unique_ptr<Plan> plan(const AdaptiveAvgPool2d& p, const WeightSet&) const override {
+        if (p.OH == p.IH && p.OW == p.IW) return copy(p);
+        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+            using T = decltype(zero);
+            const Axes axes = bins(p);
+            Mean<T> mean(
+                p.OH, p.OW, [&](Index oh) { return axes.h.span(oh).count; },
+                [&](Index ow) { return axes.w.span(ow).count; });
+            return std::make_unique<Sliding<T>>(p.N * p.C, axes, p.threads, std::move(mean));
+        });
+    }
+
+  private:
+    static std::unique_ptr<Plan> copy(const AdaptiveAvgPool2d& p) {
+        constexpr Index grain = 1 << 17;
+        return make_plan([bytes = Index(p.output().bytes()), threads = p.threads](
+                             const void* const* inputs, void* output, std::byte*) {
+            parallel_ranges(threads, bytes, grain, [&](Index begin, Index end) {
+                std::memcpy(static_cast<std::byte*>(output) + begin,
+                            static_cast<const std::byte*>(inputs[0]) + begin,
+                            std::size_t(end - begin));
+            });
+        });
+    }
+};
+
+const Register<AdaptiveAvgPool2d, Direct> registered;
+
+}  // namespace
+}  // namespace ai3

@@ -1,0 +1,55 @@
+#include "ops/adaptiveavgpool2d/op.hpp"
+
+#include "core/custom.hpp"
+#include "custom/adaptiveavgpool2d.hpp"
+
+namespace ai3 {
+
+AdaptiveAvgPool2d::AdaptiveAvgPool2d(const std::vector<Spec>& inputs, const WeightSet& weights,
+                                     const Attributes& attributes, int threads)
+    : Pooling2d(op, inputs, weights, threads) {
+    if (!attributes.has("output_size")) refuse(op, "output_size must be given");
+    const auto size = attributes.integers("output_size", 2, {});
+    for (Index extent : size)
+        if (extent < -1 || extent > Index{1} << 30)
+            refuse(op, "output_size must be from 0 to 2^30, or -1 to keep the input's, not " +
+                           std::to_string(extent));
+    OH = size[0] < 0 ? IH : size[0];
+    OW = size[1] < 0 ? IW : size[1];
+    elements(output().shape);
+}
+
+void AdaptiveAvgPool2d::reference(const void* const* inputs, const WeightSet&, void* output) const {
+    with_type(dtype, [&](auto zero) {
+        using T = decltype(zero);
+        const T* plane = static_cast<const T*>(inputs[0]);
+        T* out = static_cast<T*>(output);
+        for (Index nc = 0; nc < N * C; ++nc, plane += IH * IW)
+            for (Index oh = 0; oh < OH; ++oh)
+                for (Index ow = 0; ow < OW; ++ow) {
+                    const Span h = bin(oh, IH, OH), w = bin(ow, IW, OW);
+                    double total = 0;
+                    for (Index kh = 0; kh < h.count; ++kh)
+                        for (Index kw = 0; kw < w.count; ++kw)
+                            total += double(plane[(h.begin + kh) * IW + w.begin + kw]);
+                    *out++ = T(total / double(h.count * w.count));
+                }
+    });
+}
+
+std::string_view AdaptiveAvgPool2d::choose(const AdaptiveAvgPool2d& problem) {
+    return prefers_custom(problem, custom::adaptiveavgpool2d_is_default) ? "custom" : "direct";
+}
+
+namespace {
+const OperationOf<AdaptiveAvgPool2d> operation;
+const RegisterCustom<AdaptiveAvgPool2d, custom::adaptiveavgpool2d_is_default> registered_custom{
+    []<typename T>(T, const AdaptiveAvgPool2d& problem, const void* const* inputs, const WeightSet&,
+                   void* output) -> decltype(custom::adaptiveavgpool2d(problem, (const T*)nullptr,
+                                                                       (T*)nullptr)) {
+        custom::adaptiveavgpool2d(problem, static_cast<const T*>(inputs[0]),
+                                  static_cast<T*>(output));
+    }};
+}  // namespace
+
+}  // namespace ai3

@@ -1,0 +1,52 @@
+#include "ops/avgpool2d/op.hpp"
+
+#include "core/custom.hpp"
+#include "custom/avgpool2d.hpp"
+
+namespace ai3 {
+
+AvgPool2d::AvgPool2d(const std::vector<Spec>& inputs, const WeightSet& weights,
+                     const Attributes& attributes, int threads)
+    : Pooling2d(op, inputs, weights, attributes, {1, 1}, threads),
+      count_include_pad(attributes.flag("count_include_pad", true)) {
+    if (!attributes.has("divisor_override")) return;
+    divisor_override = attributes.integer("divisor_override", 0);
+    if (*divisor_override == 0) refuse(op, "divisor_override must not be 0");
+}
+
+void AvgPool2d::reference(const void* const* inputs, const WeightSet&, void* output) const {
+    with_type(dtype, [&](auto zero) {
+        using T = decltype(zero);
+        const T* plane = static_cast<const T*>(inputs[0]);
+        T* out = static_cast<T*>(output);
+        for (Index nc = 0; nc < N * C; ++nc, plane += IH * IW)
+            for (Index oh = 0; oh < OH; ++oh)
+                for (Index ow = 0; ow < OW; ++ow) {
+                    double total = 0;
+                    for (Index kh = 0; kh < KH; ++kh)
+                        for (Index kw = 0; kw < KW; ++kw) {
+                            const Index ih = oh * stride_h + kh - pad_h;
+                            const Index iw = ow * stride_w + kw - pad_w;
+                            if (ih >= 0 && ih < IH && iw >= 0 && iw < IW)
+                                total += double(plane[ih * IW + iw]);
+                        }
+                    *out++ = T(total / double(divisor_h(oh) * divisor_w(ow)));
+                }
+    });
+}
+
+std::string_view AvgPool2d::choose(const AvgPool2d& problem) {
+    return prefers_custom(problem, custom::avgpool2d_is_default) ? "custom" : "direct";
+}
+
+namespace {
+const OperationOf<AvgPool2d> operation;
+const RegisterCustom<AvgPool2d, custom::avgpool2d_is_default> registered_custom{
+    []<typename T>(
+        T, const AvgPool2d& problem, const void* const* inputs, const WeightSet&,
+        void* output) -> decltype(custom::avgpool2d(problem, (const T*)nullptr, (T*)nullptr)) {
+        custom::avgpool2d(problem, static_cast<const T*>(inputs[0]), static_cast<T*>(output));
+    }};
+}  // namespace
+
+}  // namespace ai3

@@ -1,0 +1,68 @@
+#include "ops/batchnorm2d/op.hpp"
+
+#include <array>
+#include <cmath>
+
+namespace ai3 {
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& what) {
+    throw std::invalid_argument("batchnorm2d: " + what);
+}
+
+}  // namespace
+
+BatchNorm2d::BatchNorm2d(const std::vector<Spec>& inputs, const WeightSet& weights,
+                         const Attributes& attributes, int threads)
+    : eps(attributes.real("eps", 1e-5)), threads(threads) {
+    if (inputs.size() != 1) refuse("takes one input");
+    if (weights.size() != 4 || !weights.get(2) || !weights.get(3))
+        refuse("needs the weights weight, bias (each may be None), running_mean, running_var");
+    dtype = inputs[0].dtype;
+    shape = inputs[0].shape;
+    if (shape.size() != 3 && shape.size() != 4)
+        refuse("input must be (N, C, H, W) or (C, H, W), not " + to_string(shape));
+    const std::size_t channel = shape.size() - 3;
+    N = channel ? shape[0] : 1;
+    C = shape[channel];
+    plane = checked_product(shape[channel + 1], shape[channel + 2]);
+    elements(shape);
+    constexpr std::array names{"weight", "bias", "running_mean", "running_var"};
+    for (std::size_t i = 0; i < names.size(); ++i)
+        if (const Constant* given = weights.get(i); given && given->spec != Spec{dtype, {C}})
+            refuse(std::string(names[i]) + " must be " + to_string(Spec{dtype, {C}}) +
+                   " for input " + to_string(inputs[0]) + ", not " + to_string(given->spec));
+}
+
+BatchNorm2d::Affine BatchNorm2d::affine(const WeightSet& weights, Index channel) const {
+    return with_type(dtype, [&](auto zero) {
+        using T = decltype(zero);
+        const auto value = [&](std::size_t i, double otherwise) {
+            const T* given = weights.data<T>(i);
+            return given ? double(given[channel]) : otherwise;
+        };
+        const double scale = value(0, 1) / std::sqrt(value(3, 1) + eps);
+        return Affine{scale, value(1, 0) - value(2, 0) * scale};
+    });
+}
+
+void BatchNorm2d::reference(const void* const* inputs, const WeightSet& weights,
+                            void* output) const {
+    with_type(dtype, [&](auto zero) {
+        using T = decltype(zero);
+        const T* input = static_cast<const T*>(inputs[0]);
+        T* out = static_cast<T*>(output);
+        for (Index n = 0; n < N; ++n)
+            for (Index c = 0; c < C; ++c) {
+                const auto [scale, shift] = affine(weights, c);
+                for (Index i = 0; i < plane; ++i) *out++ = T(double(*input++) * scale + shift);
+            }
+    });
+}
+
+namespace {
+const OperationOf<BatchNorm2d> operation;
+}  // namespace
+
+}  // namespace ai3

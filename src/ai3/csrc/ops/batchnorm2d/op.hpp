@@ -1,0 +1,37 @@
+// Batch normalisation with given statistics, as in inference:
+//
+//   output = (input - running_mean[c]) / sqrt(running_var[c] + eps) * weight[c] + bias[c]
+//
+// Input (N, C, H, W) or (C, H, W). Weights in order: weight or None, bias or None, running_mean,
+// running_var, each (C).
+#pragma once
+
+#include "core/operation.hpp"
+
+namespace ai3 {
+
+struct BatchNorm2d {
+    static constexpr std::string_view op = "batchnorm2d";
+
+    // Attributes: eps.
+    BatchNorm2d(const std::vector<Spec>& inputs, const WeightSet& weights,
+                const Attributes& attributes, int threads);
+
+    Spec output() const { return {dtype, shape}; }
+    void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
+    static std::string_view choose(const BatchNorm2d&) { return "direct"; }
+
+    // output = input * scale + shift for the elements of a channel.
+    struct Affine {
+        double scale, shift;
+    };
+    Affine affine(const WeightSet& weights, Index channel) const;
+
+    DType dtype;
+    Shape shape;
+    Index N, C, plane;
+    double eps;
+    int threads;
+};
+
+}  // namespace ai3

@@ -1,0 +1,63 @@
+#include "ops/concat/op.hpp"
+
+namespace ai3 {
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& what) {
+    throw std::invalid_argument("concat: " + what);
+}
+
+}  // namespace
+
+Concat::Concat(const std::vector<Spec>& inputs, const WeightSet& weights,
+               const Attributes& attributes, int threads)
+    : threads(threads) {
+    if (inputs.empty() || inputs.size() > max_inputs || weights.size() != 0)
+        refuse("takes 1 to " + std::to_string(max_inputs) + " inputs and no weights");
+    dtype = inputs[0].dtype;
+    shape = inputs[0].shape;
+    const Index rank = Index(shape.size()), dim = attributes.integer("dim", 0);
+    if (rank == 0) refuse("an input must have a dimension");
+    if (dim < -rank || dim >= rank)
+        refuse("dim must be from " + std::to_string(-rank) + " to " + std::to_string(rank - 1) +
+               ", not " + std::to_string(dim));
+    const std::size_t along = std::size_t(dim < 0 ? dim + rank : dim);
+
+    shape[along] = 0;
+    for (const Spec& input : inputs) {
+        Shape rest = input.shape;
+        if (rest.size() == shape.size()) rest[along] = shape[along];
+        if (input.dtype != dtype || rest != shape)
+            refuse("inputs must differ in dimension " + std::to_string(along) + " only, unlike " +
+                   to_string(inputs[0]) + " and " + to_string(input));
+        if (__builtin_add_overflow(shape[along], input.shape[along], &shape[along]))
+            refuse("the number of elements overflows 64 bits");
+    }
+    begin.assign(inputs.size() + 1, 0);
+    rows = 0;
+    if (elements(shape) == 0) return;
+    rows = elements({shape.begin(), shape.begin() + Index(along)});
+    const Index inner = elements({shape.begin() + Index(along) + 1, shape.end()});
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+        begin[i + 1] = begin[i] + inputs[i].shape[along] * inner;
+}
+
+void Concat::reference(const void* const* inputs, const WeightSet&, void* output) const {
+    with_type(dtype, [&](auto zero) {
+        using T = decltype(zero);
+        T* out = static_cast<T*>(output);
+        for (Index row = 0; row < rows; ++row)
+            for (std::size_t i = 0; i + 1 < begin.size(); ++i) {
+                const Index extent = begin[i + 1] - begin[i];
+                for (Index k = 0; k < extent; ++k)
+                    *out++ = static_cast<const T*>(inputs[i])[row * extent + k];
+            }
+    });
+}
+
+namespace {
+const OperationOf<Concat> operation;
+}  // namespace
+
+}  // namespace ai3

@@ -1,0 +1,28 @@
+// The inputs one after the other along the dimension `dim`; all other extents are equal.
+#pragma once
+
+#include "core/operation.hpp"
+
+namespace ai3 {
+
+struct Concat {
+    static constexpr std::string_view op = "concat";
+    static constexpr std::size_t max_inputs = 64;
+
+    // Attributes: dim (counted from the end where negative).
+    Concat(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
+           int threads);
+
+    Spec output() const { return {dtype, shape}; }
+    void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
+    static std::string_view choose(const Concat&) { return "direct"; }
+
+    DType dtype;
+    Shape shape;
+    // The output is `rows` rows, in each of which input i has elements [begin[i], begin[i + 1]).
+    Index rows;
+    std::vector<Index> begin;
+    int threads;
+};
+
+}  // namespace ai3

@@ -1,0 +1,62 @@
+// Two-dimensional convolution (cross-correlation, as in torch):
+//
+//   output[n, oc, oh, ow] = bias[oc] + sum over ic, kh, kw of
+//       weight[oc, ic, kh, kw] * input[n, g * IC/groups + ic,
+//                                      oh * stride_h + kh * dilation_h - pad_top,
+//                                      ow * stride_w + kw * dilation_w - pad_left]
+//
+// where g is the group of oc. Input (N, IC, IH, IW) or (IC, IH, IW), weight (OC, IC/groups, KH,
+// KW).
+#pragma once
+
+#include "core/operation.hpp"
+
+namespace ai3 {
+
+enum class PaddingMode : std::uint8_t { zeros, reflect, replicate, circular };
+
+// The element in [0, extent) that padding position `i` shows, or -1 where it shows a zero.
+constexpr Index padded_source(Index i, Index extent, PaddingMode mode) {
+    if (i >= 0 && i < extent) return i;
+    switch (mode) {
+        case PaddingMode::zeros:
+            return -1;
+        case PaddingMode::reflect:
+            return i < 0 ? -i : 2 * (extent - 1) - i;
+        case PaddingMode::replicate:
+            return i < 0 ? 0 : extent - 1;
+        case PaddingMode::circular:
+            return i < 0 ? i + extent : i - extent;
+    }
+    return -1;
+}
+
+struct Conv2d {
+    static constexpr std::string_view op = "conv2d";
+
+    // Attributes: stride, padding (1, 2 or, as top, bottom, left, right, 4 integers; 'same';
+    // 'valid'), dilation, groups, padding_mode.
+    Conv2d(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
+           int threads);
+
+    Spec output() const;
+    void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
+    static std::string_view choose(const Conv2d& problem);
+
+    DType dtype;
+    bool batched, has_bias;
+    Index N, IC, IH, IW, OC, KH, KW, OH, OW;
+    Index stride_h, stride_w, dilation_h, dilation_w, groups;
+    Index pad_top, pad_bottom, pad_left, pad_right;
+    PaddingMode padding_mode;
+    int threads;
+
+    Index group_ic() const { return IC / groups; }
+    Index group_oc() const { return OC / groups; }
+    bool padded() const { return pad_top || pad_bottom || pad_left || pad_right; }
+    // Rows and columns that the kernel reaches, padding included.
+    Index reach_h() const { return (OH - 1) * stride_h + (KH - 1) * dilation_h + 1; }
+    Index reach_w() const { return (OW - 1) * stride_w + (KW - 1) * dilation_w + 1; }
+};
+
+}  // namespace ai3

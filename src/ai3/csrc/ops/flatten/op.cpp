@@ -1,0 +1,64 @@
+#include "ops/flatten/op.hpp"
+
+#include "core/custom.hpp"
+#include "custom/flatten.hpp"
+
+namespace ai3 {
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& what) {
+    throw std::invalid_argument("flatten: " + what);
+}
+
+std::size_t dimension(const Attributes& attributes, const std::string& name, Index otherwise,
+                      Index rank) {
+    const Index dim = attributes.integer(name, otherwise);
+    if (dim < -rank || dim >= rank)
+        refuse(name + " must be from " + std::to_string(-rank) + " to " + std::to_string(rank - 1) +
+               ", not " + std::to_string(dim));
+    return std::size_t(dim < 0 ? dim + rank : dim);
+}
+
+}  // namespace
+
+Flatten::Flatten(const std::vector<Spec>& inputs, const WeightSet& weights,
+                 const Attributes& attributes, int threads)
+    : threads(threads) {
+    if (inputs.size() != 1 || weights.size() != 0) refuse("takes one input and no weights");
+    dtype = inputs[0].dtype;
+    shape = inputs[0].shape;
+    size = elements(shape);
+    if (shape.empty()) shape = {1};
+    const Index rank = Index(shape.size());
+    const std::size_t start = dimension(attributes, "start_dim", 0, rank);
+    const std::size_t end = dimension(attributes, "end_dim", -1, rank);
+    if (start > end)
+        refuse("start_dim " + std::to_string(start) + " comes after end_dim " +
+               std::to_string(end));
+    for (std::size_t dim = start + 1; dim <= end; ++dim)
+        shape[start] = checked_product(shape[start], shape[dim]);
+    shape.erase(shape.begin() + Index(start) + 1, shape.begin() + Index(end) + 1);
+}
+
+void Flatten::reference(const void* const* inputs, const WeightSet&, void* output) const {
+    const auto* input = static_cast<const std::byte*>(inputs[0]);
+    auto* out = static_cast<std::byte*>(output);
+    for (std::size_t i = 0; i < std::size_t(size) * size_of(dtype); ++i) out[i] = input[i];
+}
+
+std::string_view Flatten::choose(const Flatten& problem) {
+    return prefers_custom(problem, custom::flatten_is_default) ? "custom" : "direct";
+}
+
+namespace {
+const OperationOf<Flatten> operation;
+const RegisterCustom<Flatten, custom::flatten_is_default> registered_custom{
+    []<typename T>(
+        T, const Flatten& problem, const void* const* inputs, const WeightSet&,
+        void* output) -> decltype(custom::flatten(problem, (const T*)nullptr, (T*)nullptr)) {
+        custom::flatten(problem, static_cast<const T*>(inputs[0]), static_cast<T*>(output));
+    }};
+}  // namespace
+
+}  // namespace ai3

@@ -1,0 +1,77 @@
+#include "ops/linear/op.hpp"
+
+#include "core/custom.hpp"
+#include "custom/linear.hpp"
+
+namespace ai3 {
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& what) {
+    throw std::invalid_argument("linear: " + what);
+}
+
+}  // namespace
+
+Linear::Linear(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes&,
+               int threads)
+    : threads(threads) {
+    if (inputs.size() != 1 || weights.size() < 1 || weights.size() > 2 || !weights.get(0))
+        refuse("takes one input, a weight and an optional bias");
+    const Spec& input = inputs[0];
+    const Spec& weight = weights.get(0)->spec;
+    const Constant* bias = weights.get(1);
+
+    if (weight.shape.size() != 2) refuse("weight must be (OC, IC), not " + to_string(weight.shape));
+    OC = weight.shape[0], IC = weight.shape[1];
+    if (input.shape.empty() || input.shape.back() != IC)
+        refuse("input must be (*, " + std::to_string(IC) + ") for weight " +
+               to_string(weight.shape) + ", not " + to_string(input.shape));
+    dtype = input.dtype;
+    if (weight.dtype != dtype || (bias && bias->spec.dtype != dtype))
+        refuse("input is " + std::string(name_of(dtype)) + " but the weights are " +
+               std::string(name_of(weight.dtype != dtype ? weight.dtype : bias->spec.dtype)));
+    has_bias = bias != nullptr;
+    if (has_bias && bias->spec.shape != Shape{OC})
+        refuse("bias must be (" + std::to_string(OC) + ",), not " + to_string(bias->spec.shape));
+
+    shape = input.shape;
+    shape.back() = OC;
+    elements(shape);
+    M = elements({input.shape.begin(), input.shape.end() - 1});
+}
+
+void Linear::reference(const void* const* inputs, const WeightSet& weights, void* output) const {
+    with_type(dtype, [&](auto zero) {
+        using T = decltype(zero);
+        const T* input = static_cast<const T*>(inputs[0]);
+        const T* weight = weights.data<T>(0);
+        const T* bias = weights.data<T>(1);
+        T* out = static_cast<T*>(output);
+        for (Index m = 0; m < M; ++m)
+            for (Index oc = 0; oc < OC; ++oc) {
+                double total = bias ? double(bias[oc]) : 0.0;
+                for (Index ic = 0; ic < IC; ++ic)
+                    total += double(input[m * IC + ic]) * double(weight[oc * IC + ic]);
+                *out++ = T(total);
+            }
+    });
+}
+
+std::string_view Linear::choose(const Linear& problem) {
+    return prefers_custom(problem, custom::linear_is_default) ? "custom" : "direct";
+}
+
+namespace {
+const OperationOf<Linear> operation;
+const RegisterCustom<Linear, custom::linear_is_default> registered_custom{
+    []<typename T>(
+        T, const Linear& problem, const void* const* inputs, const WeightSet& weights,
+        void* output) -> decltype(custom::linear(problem, (const T*)nullptr, (const T*)nullptr,
+                                                 (const T*)nullptr, (T*)nullptr)) {
+        custom::linear(problem, static_cast<const T*>(inputs[0]), weights.data<T>(0),
+                       weights.data<T>(1), static_cast<T*>(output));
+    }};
+}  // namespace
+
+}  // namespace ai3

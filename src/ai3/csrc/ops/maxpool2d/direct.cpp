@@ -1,0 +1,43 @@
+// The largest of each window's rows, then of its columns.
+
+#include <limits>
+
+#include "ops/maxpool2d/op.hpp"
+#include "ops/maxpool2d/sliding.hpp"
+
+namespace ai3 {
+namespace {
+
+template <typename T>
+struct Largest {
+    static Vec<T> neutral() { return broadcast(-std::numeric_limits<T>::infinity()); }
+    static Vec<T> combine(Vec<T> a, Vec<T> b) { return larger<T>(a, b); }
+    static Vec<T> finish(Vec<T> v, Index, Index) { return v; }
+    static bool uniform() { return true; }
+};
+
+template <typename T>
+using Sliding = SlidingPlan<T, Largest<T>>;
+
+class Direct final : public Algorithm<MaxPool2d> {
+  public:
+    std::string_view name() const override { return "direct"; }
+
+    std::size_t workspace_bytes(const MaxPool2d& p) const override {
+        return with_type(p.dtype, [&](auto zero) {
+            return Sliding<decltype(zero)>::workspace_bytes(axes(p), p.threads);
+        });
+    }
+
+    std::unique_ptr<Plan> plan(const MaxPool2d& p, const WeightSet&) const override {
+        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+            using T = decltype(zero);
+            return std::make_unique<Sliding<T>>(p.N * p.C, axes(p), p.threads, Largest<T>{});
+        });
+    }
+};
+
+const Register<MaxPool2d, Direct> registered;
+
+}  // namespace
+}  // namespace ai3

@@ -1,0 +1,51 @@
+#include "ops/maxpool2d/op.hpp"
+
+#include <limits>
+
+#include "core/custom.hpp"
+#include "custom/maxpool2d.hpp"
+
+namespace ai3 {
+
+MaxPool2d::MaxPool2d(const std::vector<Spec>& inputs, const WeightSet& weights,
+                     const Attributes& attributes, int threads)
+    : Pooling2d(op, inputs, weights, attributes, attributes.integers("dilation", 2, {1, 1}),
+                threads) {}
+
+void MaxPool2d::reference(const void* const* inputs, const WeightSet&, void* output) const {
+    with_type(dtype, [&](auto zero) {
+        using T = decltype(zero);
+        const T* plane = static_cast<const T*>(inputs[0]);
+        T* out = static_cast<T*>(output);
+        for (Index nc = 0; nc < N * C; ++nc, plane += IH * IW)
+            for (Index oh = 0; oh < OH; ++oh)
+                for (Index ow = 0; ow < OW; ++ow) {
+                    T largest = -std::numeric_limits<T>::infinity();
+                    for (Index kh = 0; kh < KH; ++kh)
+                        for (Index kw = 0; kw < KW; ++kw) {
+                            const Index ih = oh * stride_h + kh * dilation_h - pad_h;
+                            const Index iw = ow * stride_w + kw * dilation_w - pad_w;
+                            if (ih < 0 || ih >= IH || iw < 0 || iw >= IW) continue;
+                            const T x = plane[ih * IW + iw];
+                            if (x > largest || x != x) largest = x;
+                        }
+                    *out++ = largest;
+                }
+    });
+}
+
+std::string_view MaxPool2d::choose(const MaxPool2d& problem) {
+    return prefers_custom(problem, custom::maxpool2d_is_default) ? "custom" : "direct";
+}
+
+namespace {
+const OperationOf<MaxPool2d> operation;
+const RegisterCustom<MaxPool2d, custom::maxpool2d_is_default> registered_custom{
+    []<typename T>(
+        T, const MaxPool2d& problem, const void* const* inputs, const WeightSet&,
+        void* output) -> decltype(custom::maxpool2d(problem, (const T*)nullptr, (T*)nullptr)) {
+        custom::maxpool2d(problem, static_cast<const T*>(inputs[0]), static_cast<T*>(output));
+    }};
+}  // namespace
+
+}  // namespace ai3

@@ -1,0 +1,44 @@
+"""What can be wrong with a request to swap algorithms."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SelectionError(ValueError):
+    """A selector names no known operation or algorithm, or does not fit the network."""
+
+
+class UnsupportedAlgorithmError(ValueError):
+    """Algorithms were chosen for layers that they cannot do; `refusals` lists every one."""
+
+    def __init__(self, refusals: Iterable[tuple[str, str, str]]) -> None:
+        self.refusals = list(refusals)
+        lines = [
+            f"  {layer or 'the module'}: '{algo}': {why}" for layer, algo, why in self.refusals
+        ]
+        super().__init__(
+            "the chosen algorithm cannot do these layers:\n"
+            + "\n".join(lines)
+            + "\nchoose others, or name one to use instead with unsupported='default'"
+        )
+
+
+class UnsupportedCallableError(ValueError):
+    """The network has operations that the framework does not; `callables` lists every one."""
+
+    def __init__(self, callables: Iterable[tuple[str, str]]) -> None:
+        self.callables = list(callables)
+        lines = [f"  {place}: {what}" for place, what in self.callables]
+        super().__init__("these operations are not supported:\n" + "\n".join(lines))
+
+
+class UntraceableError(ValueError):
+    """The network's graph cannot be found by torch.fx."""
+
+
+def unknown_name(kind: str, name: object, valid: Iterable[str]) -> SelectionError:
+    """The error for a name that is none of `valid`, with the nearest one suggested."""
+    valid = list(valid)
+    near = get_close_matches(str(name), valid, n=1)
+    hint = f", did you mean {near[0]!r}?" if near else "."
+    return SelectionError(f"{kind}: {name!r} is unknown{hint} Valid: {', '.join(map(repr, valid))}")

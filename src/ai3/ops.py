@@ -1,0 +1,150 @@
+"""The operations: one row each, how torch spells it and which of its values are what.
+
+Names of attributes are torch's own, for the modules as for the functions, and so are the core's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ai3 import _core
+
+REQUIRED = object()
+
+SUPPORTED_ALGORITHMS: dict[str, list[str]] = _core.algorithms()
+"""The operations and the algorithms of each, from the core's registry."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """How torch spells an operation.
+
+    `module` is the type's qualified name. `functions` are qualified names of functions and, as
+    "Tensor.relu", of methods, all with the parameters: inputs, `weights`, `attributes` in order.
+    `fixed` holds attributes that must have the given value, with the reason why.
+    """
+
+    name: str
+    module: str | None = None
+    functions: tuple[str, ...] = ()
+    inputs: int = 1
+    weights: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, tuple[Any, str]] = field(default_factory=dict)
+    in_place: bool = False
+    """Whether 'direct' may write its output over its first input."""
+    view: bool = False
+    """Whether the output is the input's memory under another shape."""
+
+
+OPERATIONS: dict[str, Operation] = {
+    op.name: op
+    for op in (
+        Operation(
+            "conv2d",
+            module="torch.nn.modules.conv.Conv2d",
+            functions=("torch.nn.functional.conv2d", "torch.conv2d"),
+            weights=("weight", "bias"),
+            attributes={
+                "stride": 1,
+                "padding": 0,
+                "dilation": 1,
+                "groups": 1,
+                "padding_mode": "zeros",
+            },
+        ),
+        Operation(
+            "linear",
+            module="torch.nn.modules.linear.Linear",
+            functions=("torch.nn.functional.linear",),
+            weights=("weight", "bias"),
+        ),
+        Operation(
+            "maxpool2d",
+            module="torch.nn.modules.pooling.MaxPool2d",
+            functions=("torch.nn.functional.max_pool2d", "torch.max_pool2d"),
+            attributes={
+                "kernel_size": REQUIRED,
+                "stride": None,
+                "padding": 0,
+                "dilation": 1,
+                "ceil_mode": False,
+                "return_indices": False,
+            },
+            fixed={"return_indices": (False, "indices of the maxima are not computed")},
+        ),
+        Operation(
+            "avgpool2d",
+            module="torch.nn.modules.pooling.AvgPool2d",
+            functions=("torch.nn.functional.avg_pool2d",),
+            attributes={
+                "kernel_size": REQUIRED,
+                "stride": None,
+                "padding": 0,
+                "ceil_mode": False,
+                "count_include_pad": True,
+                "divisor_override": None,
+            },
+        ),
+        Operation(
+            "adaptiveavgpool2d",
+            module="torch.nn.modules.pooling.AdaptiveAvgPool2d",
+            functions=("torch.nn.functional.adaptive_avg_pool2d",),
+            attributes={"output_size": REQUIRED},
+        ),
+        Operation(
+            "relu",
+            module="torch.nn.modules.activation.ReLU",
+            functions=(
+                "torch.nn.functional.relu",
+                "torch.nn.functional.relu_",
+                "torch.relu",
+                "torch.relu_",
+                "Tensor.relu",
+                "Tensor.relu_",
+            ),
+            attributes={"inplace": False},
+            in_place=True,
+        ),
+        Operation(
+            "flatten",
+            module="torch.nn.modules.flatten.Flatten",
+            functions=("torch.flatten", "Tensor.flatten"),
+            attributes={"start_dim": 0, "end_dim": -1},
+            view=True,
+        ),
+        Operation(
+            "batchnorm2d",
+            module="torch.nn.modules.batchnorm.BatchNorm2d",
+            weights=("weight", "bias", "running_mean", "running_var"),
+            attributes={"eps": 1e-5},
+        ),
+        Operation(
+            "add",
+            functions=("operator.add", "operator.iadd", "torch.add", "Tensor.add", "Tensor.add_"),
+            inputs=2,
+            attributes={"alpha": 1},
+            in_place=True,
+        ),
+        Operation(
+            "concat",
+            functions=("torch.cat", "torch.concat", "torch.concatenate"),
+            inputs=-1,
+            attributes={"dim": 0},
+        ),
+    )
+}
+
+VANISHING = (
+    "torch.nn.modules.dropout.Dropout",
+    "torch.nn.modules.dropout.Dropout1d",
+    "torch.nn.modules.dropout.Dropout2d",
+    "torch.nn.modules.dropout.Dropout3d",
+    "torch.nn.modules.dropout.AlphaDropout",
+    "torch.nn.modules.dropout.FeatureAlphaDropout",
+    "torch.nn.modules.linear.Identity",
+    "torch.nn.functional.dropout",
+    "torch.nn.functional.dropout2d",
+    "torch.dropout",
+)
+"""Modules and functions that do nothing in inference."""

@@ -1,0 +1,138 @@
+"""How the user says which algorithm each module gets."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, TypeAlias
+
+from ai3.errors import SelectionError, unknown_name
+from ai3.ops import SUPPORTED_ALGORITHMS
+
+AlgorithmicSelector: TypeAlias = str | Sequence[str] | Mapping[str, str] | Callable[..., str]
+"""The object that selects the algorithm of each module of one operation.
+
+- `str`: the algorithm of all of them.
+- `Sequence[str]`: one for each, in the order in which a forward pass meets them; a module used
+  twice counts once.
+- `Mapping[str, str]`: from the module's fully qualified name, or a glob such as `"features.*"`, to
+  the algorithm. An exact name wins over globs, an earlier glob over a later one; `"*"` is the rest,
+  which is "default" where it is not given.
+- a function of `(module)` or `(module, input_shape)`, where `input_shape` is the shape of the
+  module's input under the sample input shape, batched or not as the sample was.
+"""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A module, or the call of a function, that gets an algorithm."""
+
+    name: str
+    module: Any
+    input_shape: tuple[int, ...] | None = None
+
+
+def needs_order(selector: AlgorithmicSelector | None) -> bool:
+    return isinstance(selector, Sequence) and not isinstance(selector, str)
+
+
+def needs_shapes(selector: AlgorithmicSelector | None) -> bool:
+    return callable(selector) and _takes_shape(selector)
+
+
+def select(
+    op: str, selector: AlgorithmicSelector | None, candidates: Sequence[Candidate]
+) -> list[str]:
+    """The algorithm of each candidate. Raises SelectionError."""
+    if selector is None:
+        return ["default"] * len(candidates)
+    if isinstance(selector, str):
+        return [check_algorithm(op, selector)] * len(candidates)
+    if isinstance(selector, Mapping):
+        return _by_name(op, selector, candidates)
+    if isinstance(selector, Sequence):
+        return _by_order(op, selector, candidates)
+    if callable(selector):
+        return [_by_function(op, selector, candidate) for candidate in candidates]
+    raise SelectionError(
+        f"the selector of {op} must be a string, a sequence of strings, a mapping from names or a "
+        f"function, not {type(selector).__name__}"
+    )
+
+
+def check_algorithm(op: str, name: object, where: str = "") -> str:
+    if isinstance(name, str) and name in SUPPORTED_ALGORITHMS[op]:
+        return name
+    raise unknown_name(f"algorithm of {op}{where}", name, SUPPORTED_ALGORITHMS[op])
+
+
+def check_operations(names: Iterable[object]) -> None:
+    for name in names:
+        if name not in SUPPORTED_ALGORITHMS:
+            raise unknown_name("operation", name, SUPPORTED_ALGORITHMS)
+
+
+def _by_order(op: str, names: Sequence[str], candidates: Sequence[Candidate]) -> list[str]:
+    if len(names) != len(candidates):
+        met = ", ".join(candidate.name or "the module" for candidate in candidates) or "none"
+        raise SelectionError(
+            f"{len(names)} algorithms were given for {len(candidates)} {op} modules: {met}"
+        )
+    return [
+        check_algorithm(op, name, f" for {candidate.name}")
+        for name, candidate in zip(names, candidates, strict=True)
+    ]
+
+
+def _by_name(op: str, table: Mapping[str, str], candidates: Sequence[Candidate]) -> list[str]:
+    for pattern, name in table.items():
+        check_algorithm(op, name, f" for {pattern!r}")
+        if not any(fnmatchcase(candidate.name, pattern) for candidate in candidates):
+            names = ", ".join(repr(candidate.name) for candidate in candidates)
+            if pattern != "*":
+                raise SelectionError(f"no {op} module is named {pattern!r}; there are {names}")
+    globs = [pattern for pattern in table if pattern != "*"] + ["*"] * ("*" in table)
+
+    def find(name: str) -> str:
+        if name in table:
+            return table[name]
+        return next((table[glob] for glob in globs if fnmatchcase(name, glob)), "default")
+
+    return [find(candidate.name) for candidate in candidates]
+
+
+def _by_function(op: str, function: Callable[..., str], candidate: Candidate) -> str:
+    if not _takes_shape(function):
+        name = function(candidate.module)
+    elif candidate.input_shape is not None:
+        name = function(candidate.module, candidate.input_shape)
+    elif _needs_shape(function):
+        raise SelectionError(
+            f"the selector of {op} takes the shape of each module's input: give sample_input_shape"
+        )
+    else:
+        name = function(candidate.module)
+    if not isinstance(name, str):
+        raise SelectionError(
+            f"the selector of {op} must return an algorithm's name, but for "
+            f"{candidate.name or 'the module'} it returned {name!r}"
+        )
+    return check_algorithm(op, name, f" for {candidate.name}")
+
+
+def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [parameter for parameter in parameters if parameter.kind in kinds]
+
+
+def _takes_shape(function: Callable[..., Any]) -> bool:
+    return len(_positional(function)) > 1
+
+
+def _needs_shape(function: Callable[..., Any]) -> bool:
+    required = [p for p in _positional(function) if p.default is inspect.Parameter.empty]
+    return len(required) > 1

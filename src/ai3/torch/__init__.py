@@ -1,0 +1,1 @@
+"""Everything that imports torch: capture, swapped modules, the custom operator."""

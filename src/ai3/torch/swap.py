@@ -1,0 +1,166 @@
+"""The swapping functions for torch networks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ai3 import _core
+from ai3.errors import UnsupportedAlgorithmError
+from ai3.graph import Graph
+from ai3.graph.compile import infer
+from ai3.graph.fold_batch_norm import fold_batch_norm
+from ai3.model import Model
+from ai3.selector import (
+    AlgorithmicSelector,
+    Candidate,
+    check_algorithm,
+    check_operations,
+    needs_order,
+    needs_shapes,
+    select,
+)
+from ai3.torch import conv2d
+from ai3.torch.capture import Trace, capture
+
+_DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+
+
+def swap_conv2d(
+    module: nn.Module,
+    algos: AlgorithmicSelector | None,
+    sample_input_shape: Sequence[int] | None,
+    unsupported: str,
+) -> None:
+    _check_unsupported(unsupported, ["conv2d"])
+    candidates = _convolutions(module, algos, sample_input_shape)
+    chosen = select("conv2d", algos, candidates)
+    refusals = []
+    for i, (candidate, algorithm) in enumerate(zip(candidates, chosen, strict=True)):
+        reason = _conv2d_refusal(candidate, algorithm)
+        if reason and unsupported != "raise":
+            chosen[i] = algorithm = unsupported
+            reason = _conv2d_refusal(candidate, algorithm)
+        if reason:
+            refusals.append((candidate.name, algorithm, reason))
+    if refusals:
+        raise UnsupportedAlgorithmError(refusals)
+    for candidate, algorithm in zip(candidates, chosen, strict=True):
+        conv2d.swap(candidate.module, algorithm, candidate.name)
+
+
+def swap_backend(
+    module: nn.Module,
+    algos: Mapping[str, AlgorithmicSelector] | None,
+    sample_input_shape: Sequence[int] | None,
+    dtype: Any,
+    unsupported: str,
+) -> Model:
+    algos = {} if algos is None else algos
+    if not isinstance(algos, Mapping):
+        raise TypeError(
+            f"algos maps an operation to a selector, as in {{'conv2d': 'direct'}}; "
+            f"{type(algos).__name__} is no mapping"
+        )
+    check_operations(algos)
+    trace = Trace(module)
+    graph, sources = capture(trace, dtype)
+    _check_unsupported(unsupported, {node.op for node in graph.nodes})
+    shapes = {} if sample_input_shape is None else trace.input_shapes(sample_input_shape)
+
+    chosen: dict[str, str] = {}
+    for op, selector in algos.items():
+        # Calls of one module are one candidate; a function's call is one each.
+        groups: dict[int, list[str]] = {}
+        candidates: dict[int, Candidate] = {}
+        for node in graph.nodes:
+            if node.op == op:
+                source = sources[node.name]
+                called = trace.module(source) if source.op == "call_module" else None
+                key = id(source if called is None else called)
+                groups.setdefault(key, []).append(node.name)
+                shape = shapes.get(source.name)
+                candidates.setdefault(key, Candidate(node.label, called, shape))
+        names = select(op, selector, list(candidates.values()))
+        for group, name in zip(groups.values(), names, strict=True):
+            chosen.update(dict.fromkeys(group, name))
+    graph = fold_batch_norm(graph.with_algorithms(chosen))
+    return _checked(graph, sample_input_shape, unsupported)
+
+
+def _checked(graph: Graph, sample_shape: Sequence[int] | None, unsupported: str) -> Model:
+    """The model of a graph in which no algorithm is known to refuse its node."""
+    model = Model.from_graph(graph)
+    if sample_shape is None:
+        return model
+    dtypes = [w.dtype.name for node in graph.nodes for w in node.weights if w is not None]
+    sample = _core.Spec(dtypes[0] if dtypes else "float32", tuple(sample_shape))
+    problems = infer(graph, [sample], model.weights)
+    refusals = []
+    instead = {}
+    for node in graph.nodes:
+        problem, algorithm = problems[node.name], node.algorithm
+        reason = problem.refusal(algorithm)
+        if reason and unsupported != "raise":
+            instead[node.name] = algorithm = unsupported
+            reason = problem.refusal(algorithm)
+        if reason:
+            refusals.append((node.label, algorithm, reason))
+    if refusals:
+        raise UnsupportedAlgorithmError(refusals)
+    return Model.from_graph(graph.with_algorithms(instead)) if instead else model
+
+
+def _convolutions(
+    module: nn.Module, algos: AlgorithmicSelector | None, sample_shape: Sequence[int] | None
+) -> list[Candidate]:
+    """The convolutions to swap: in the order of a forward pass where the selector depends on it."""
+    if needs_order(algos) or (needs_shapes(algos) and sample_shape is not None):
+        trace = Trace(module)
+        shapes = {} if sample_shape is None else trace.input_shapes(sample_shape)
+        nodes = [n for n in trace.met("conv2d") if _is_swappable(trace.module(n))]
+        return [Candidate(trace.name(n), trace.module(n), shapes.get(n.name)) for n in nodes]
+    return [Candidate(name, m) for name, m in module.named_modules() if _is_swappable(m)]
+
+
+def _is_swappable(module: nn.Module) -> bool:
+    return type(module) in (nn.Conv2d, conv2d.Conv2d)
+
+
+def _conv2d_refusal(candidate: Candidate, algorithm: str) -> str:
+    """Why the algorithm cannot do the convolution, as far as it can be known before it runs."""
+    module = candidate.module
+    weight = module.weight
+    if weight.device.type != "cpu":
+        return f"its weights are on {weight.device}, not in CPU memory"
+    if weight.dtype not in _DTYPES:
+        return f"its weights are {str(weight.dtype).removeprefix('torch.')}, not float32 or float64"
+    shape = candidate.input_shape
+    if shape is None:
+        # Any image that the kernel and its padding fit in tells what depends on the rest.
+        extents = zip(module.kernel_size, module.dilation, strict=True)
+        shape = (1, module.in_channels, *(max(32, 2 * d * k) for k, d in extents))
+    weights = _core.Weights.of([weight.detach(), _detached(module.bias)], copy=False)
+    attributes = {
+        "stride": module.stride,
+        "padding": conv2d.border(module),
+        "dilation": module.dilation,
+        "groups": module.groups,
+        "padding_mode": module.padding_mode,
+    }
+    problem = _core.problem(
+        "conv2d", [_core.Spec(_DTYPES[weight.dtype], shape)], weights, attributes
+    )
+    return problem.refusal(algorithm)
+
+
+def _detached(tensor: torch.Tensor | None) -> torch.Tensor | None:
+    return None if tensor is None else tensor.detach()
+
+
+def _check_unsupported(name: str, ops: Any) -> None:
+    if name == "raise":
+        return
+    for op in ops:
+        check_algorithm(op, name, " for unsupported=")

@@ -1,0 +1,55 @@
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from runners import networks
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--network",
+        choices=sorted(networks.NETWORKS),
+        help="run only the tests of this network",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    chosen = config.getoption("--network")
+    if chosen is None:
+        return
+
+    def concerns(item: pytest.Item) -> bool:
+        callspec = getattr(item, "callspec", None)
+        return callspec is not None and callspec.params.get("network") == chosen
+
+    config.hook.pytest_deselected(items=[item for item in items if not concerns(item)])
+    items[:] = [item for item in items if concerns(item)]
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with one input for it and what torch makes of that."""
+
+    name: str
+    module: torch.nn.Module
+    input: torch.Tensor
+    expected: torch.Tensor
+
+    def copy(self) -> torch.nn.Module:
+        """A module of its own, for changes in place, around the same weights."""
+        return networks.with_same_weights(self.module)
+
+
+@pytest.fixture(scope="module", params=networks.NETWORKS)
+def network(request: pytest.FixtureRequest) -> Case:
+    loaded = networks.load(request.param)
+    shape = (1, *loaded.input_shape[1:])
+    sample = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        return Case(request.param, loaded.module, sample, loaded.module(sample))

@@ -1,0 +1,102 @@
+"""Every network, turned into an `ai3.Model` with every algorithm of convolution."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import ai3
+from test.compare import assert_close
+from test.conftest import Case
+
+ALGORITHMS = ai3.SUPPORTED_ALGORITHMS["conv2d"]
+
+
+def ran(model: ai3.Model, sample: torch.Tensor) -> dict[str, str]:
+    """Module name -> the algorithm that runs, for every convolution."""
+    steps = model.profile(sample, repeat=1)
+    return {step.name: step.algorithm for step in steps if step.op == "conv2d"}
+
+
+def names_of(module: nn.Module, kind: type[nn.Module]) -> set[str]:
+    return {name for name, layer in module.named_modules() if isinstance(layer, kind)}
+
+
+@pytest.fixture(scope="module")
+def default_model(network: Case) -> ai3.Model:
+    return ai3.swap_backend(network.module)
+
+
+def test_no_selector_means_default(network: Case, default_model: ai3.Model) -> None:
+    assert_close(default_model(network.input), network.expected)
+    assert {node.algorithm for node in default_model.graph.nodes} == {"default"}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_one_algorithm(network: Case, algorithm: str) -> None:
+    model = ai3.swap_backend(network.module, {"conv2d": algorithm})
+    assert_close(model(network.input), network.expected)
+    algorithms = ran(model, network.input)
+    assert algorithms.keys() == names_of(network.module, nn.Conv2d)
+    if algorithm == "default":
+        assert set(algorithms.values()) <= set(ALGORITHMS) - {"default"}
+    else:
+        assert set(algorithms.values()) == {algorithm}
+
+
+def test_function_that_sees_input_shapes(network: Case) -> None:
+    def select(conv: nn.Conv2d, input_shape: tuple[int, ...]) -> str:
+        return "smm" if input_shape[1] > 64 else "direct"
+
+    selectors = {"conv2d": select, "maxpool2d": "default"}
+    model = ai3.swap_backend(network.module, selectors, tuple(network.input.shape))
+    assert_close(model(network.input), network.expected)
+    algorithms = ran(model, network.input)
+    for name in names_of(network.module, nn.Conv2d):
+        conv = network.module.get_submodule(name)
+        assert isinstance(conv, nn.Conv2d)
+        assert algorithms[name] == ("smm" if conv.in_channels > 64 else "direct"), name
+
+
+def test_profile_tells_every_layer(network: Case, default_model: ai3.Model) -> None:
+    steps = default_model.profile(network.input)
+    assert tuple(steps[-1].shape) == tuple(network.expected.shape)
+    for step in steps:
+        assert step.ms >= 0
+        assert step.algorithm in ai3.SUPPORTED_ALGORITHMS[step.op]
+    linear = {step.name for step in steps if step.op == "linear"}
+    assert linear == names_of(network.module, nn.Linear)
+
+
+def test_other_batch_sizes(network: Case, default_model: ai3.Model) -> None:
+    batch = torch.cat([network.input, -network.input])
+    with torch.inference_mode():
+        expected = network.module(batch)
+    assert_close(default_model(batch), expected)
+    assert_close(default_model(network.input), network.expected)
+
+
+@pytest.mark.parametrize("network", ["resnet18"], indirect=True)
+def test_the_original_is_left_alone(network: Case) -> None:
+    before = {name: type(layer) for name, layer in network.module.named_modules()}
+    ai3.swap_backend(network.module, {"conv2d": "direct"})
+    assert {name: type(layer) for name, layer in network.module.named_modules()} == before
+    with torch.inference_mode():
+        assert torch.equal(network.module(network.input), network.expected)
+
+
+@pytest.mark.parametrize("network", ["simple_created"], indirect=True)
+def test_single_image(network: Case, default_model: ai3.Model) -> None:
+    image = network.input[0]
+    with torch.inference_mode():
+        assert_close(default_model(image), network.module(image))
+
+
+@pytest.mark.parametrize("network", ["resnet18", "squeezenet"], indirect=True)
+def test_double_precision(network: Case) -> None:
+    module = copy.deepcopy(network.module).double()
+    sample = network.input.double()
+    model = ai3.swap_backend(module)
+    with torch.inference_mode():
+        assert_close(model(sample), module(sample))

@@ -1,0 +1,66 @@
+"""batchnorm2d: every algorithm x shapes x dtype x instruction set level."""
+
+from types import ModuleType
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ai3 import _core
+from test.unit.checks import check_algorithms, make_problem
+
+ALGORITHMS = _core.algorithms()["batchnorm2d"]
+DTYPES = [torch.float32, torch.float64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("affine", [(True, True), (True, False), (False, True), (False, False)])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 4, 5), (1, 70, 9, 9), (3, 8, 8), (0, 3, 4, 4), (2, 3, 0, 4), (1, 2, 150, 301)]
+)
+def test_equals_torch(
+    core: ModuleType, shape: tuple[int, ...], affine: tuple[bool, bool], dtype: torch.dtype
+) -> None:
+    channels = shape[-3]
+    x = torch.randn(shape, dtype=dtype)
+    weight, bias = (torch.randn(channels, dtype=dtype) if given else None for given in affine)
+    mean, variance = torch.randn(channels, dtype=dtype), torch.rand(channels, dtype=dtype) + 0.1
+    weights = [weight, bias, mean, variance]
+    expected = F.batch_norm(
+        x.double() if x.ndim == 4 else x.double()[None],
+        *(w if w is None else w.double() for w in (mean, variance, weight, bias)),
+        eps=1e-3,
+    ).reshape(shape)
+    check_algorithms(
+        core, "batchnorm2d", [x], expected, weights, reduction=1, magnitude=40, eps=1e-3
+    )
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_nan_and_infinity(core: ModuleType, algorithm: str) -> None:
+    x = torch.randn(1, 3, 5, 7)
+    x[0, 0, 1, 2], x[0, 1, 4, 6], x[0, 2, 0, 0] = float("nan"), float("inf"), -float("inf")
+    weights = [torch.tensor([1.0, -1.0, 0.0]), None, torch.zeros(3), torch.ones(3)]
+    problem = make_problem(core, "batchnorm2d", [x], weights)
+    expected = F.batch_norm(x, weights[2], weights[3], weights[0])
+    torch.testing.assert_close(problem.run(algorithm, x).torch(), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "message"),
+    [
+        ((2, 3), 3, r"input must be \(N, C, H, W\) or \(C, H, W\)"),
+        ((1, 3, 4, 4), 2, r"weight must be float32\(3,\) for input .*, not float32\(2,\)"),
+    ],
+)
+def test_what_does_not_fit_is_told(shape: tuple[int, ...], count: int, message: str) -> None:
+    weights = _core.Weights.of([torch.ones(count)] * 4)
+    with pytest.raises(ValueError, match=message):
+        _core.problem("batchnorm2d", [_core.Spec("float32", shape)], weights)
+
+
+@pytest.mark.parametrize("weights", [[], [None, None, torch.ones(3), None], [torch.ones(3)] * 3])
+def test_statistics_are_needed(weights: list[torch.Tensor | None]) -> None:
+    x = _core.Spec("float32", (1, 3, 4, 4))
+    with pytest.raises(ValueError, match="needs the weights"):
+        _core.problem("batchnorm2d", [x], _core.Weights.of(weights))

@@ -1,0 +1,273 @@
+"""conv2d: every algorithm of the registry x named problems x dtype x instruction set level."""
+
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from ai3 import SUPPORTED_ALGORITHMS, _core, layers
+from test.unit.checks import assert_within, make_problem
+
+ALGORITHMS = SUPPORTED_ALGORITHMS["conv2d"]
+DTYPES = [torch.float32, torch.float64]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem; attributes that are not given have their defaults."""
+
+    input: tuple[int, ...]
+    oc: int
+    kernel: tuple[int, int]
+    attributes: dict[str, Any] = field(default_factory=dict)
+    bias: bool = True
+
+    def tensors(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        groups = self.attributes.get("groups", 1)
+        x = torch.randn(self.input, dtype=dtype)
+        weight = torch.randn(self.oc, self.input[-3] // groups, *self.kernel, dtype=dtype)
+        return x, weight, torch.randn(self.oc, dtype=dtype) if self.bias else None
+
+    def by_torch(self, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None) -> torch.Tensor:
+        module = torch.nn.Conv2d(
+            self.input[-3],
+            self.oc,
+            self.kernel,
+            bias=self.bias,
+            dtype=torch.float64,
+            **self.attributes,
+        )
+        with torch.no_grad():
+            module.weight.copy_(w)
+            if b is not None and module.bias is not None:
+                module.bias.copy_(b)
+            return module(x.double())
+
+
+CASES = {
+    "3x3": Case((2, 16, 14, 14), 32, (3, 3), {"padding": 1}),
+    "3x3_no_padding": Case((1, 5, 9, 10), 33, (3, 3)),
+    "3x3_no_bias": Case((1, 4, 8, 8), 8, (3, 3), {"padding": 1}, bias=False),
+    "unbatched": Case((3, 12, 10), 7, (3, 3), {"padding": 1}),
+    "batch_5": Case((5, 3, 6, 7), 4, (3, 3), {"padding": 1}),
+    "1x1": Case((2, 35, 7, 7), 65, (1, 1)),
+    "1x1_strided": Case((1, 8, 9, 9), 16, (1, 1), {"stride": 2}),
+    "one_pixel": Case((1, 1, 1, 1), 1, (1, 1)),
+    "one_pixel_padded": Case((2, 3, 1, 1), 5, (3, 3), {"padding": 1}),
+    "kernel_is_image": Case((1, 4, 6, 5), 9, (6, 5)),
+    "wide_row": Case((1, 2, 3, 150), 3, (3, 3), {"padding": 1}),
+    "wide_row_cut": Case((1, 2, 2, 131), 40, (1, 3)),
+    "tall": Case((1, 2, 140, 2), 3, (3, 1), {"padding": (1, 0)}),
+    "stride_2": Case((1, 6, 15, 17), 24, (3, 3), {"stride": 2, "padding": 1}),
+    "stride_pair": Case((2, 4, 14, 20), 17, (3, 5), {"stride": (2, 3), "padding": (1, 2)}),
+    "7x7_stride_2": Case((1, 3, 37, 37), 20, (7, 7), {"stride": 2, "padding": 3}),
+    "11x11_stride_4": Case((1, 3, 47, 51), 18, (11, 11), {"stride": 4, "padding": 2}),
+    "dilated": Case((1, 5, 16, 15), 6, (3, 3), {"dilation": 2, "padding": 2}),
+    "dilated_pair": Case((1, 5, 16, 25), 6, (2, 3), {"dilation": (3, 4), "padding": (1, 4)}),
+    "padding_beyond_kernel": Case((1, 2, 4, 4), 3, (3, 3), {"padding": 4}),
+    "same_even_kernel": Case((1, 3, 9, 8), 4, (4, 2), {"padding": "same"}),
+    "same_dilated": Case((1, 3, 9, 8), 4, (3, 2), {"padding": "same", "dilation": 3}),
+    "valid": Case((1, 3, 9, 8), 4, (3, 2), {"padding": "valid"}),
+    "reflect": Case((2, 3, 7, 6), 5, (3, 3), {"padding": (3, 2), "padding_mode": "reflect"}),
+    "replicate": Case((1, 3, 5, 6), 5, (5, 3), {"padding": 2, "padding_mode": "replicate"}),
+    "circular": Case((1, 3, 5, 6), 20, (3, 3), {"padding": (5, 1), "padding_mode": "circular"}),
+    "same_reflect": Case((1, 2, 9, 9), 3, (4, 4), {"padding": "same", "padding_mode": "reflect"}),
+    "groups_2": Case((1, 8, 11, 13), 16, (3, 3), {"groups": 2, "padding": 1}),
+    "groups_tails": Case((2, 9, 6, 6), 21, (3, 3), {"groups": 3, "padding": 1}),
+    "grouped_wide": Case((1, 6, 8, 8), 66, (3, 3), {"groups": 2, "padding": 1}),
+    "depthwise": Case((2, 20, 14, 15), 20, (3, 3), {"groups": 20, "padding": 1}),
+    "depthwise_stride_2": Case((1, 5, 13, 12), 5, (5, 5), {"groups": 5, "stride": 2, "padding": 2}),
+    "depthwise_multiplier": Case((1, 4, 9, 9), 12, (3, 3), {"groups": 4, "padding": 1}),
+    "depthwise_circular": Case(
+        (1, 4, 9, 9), 4, (3, 3), {"groups": 4, "padding": 1, "padding_mode": "circular"}
+    ),
+    "empty_batch": Case((0, 3, 8, 8), 4, (3, 3)),
+}
+
+
+def reduction(weight: torch.Tensor) -> int:
+    return weight[0].numel() + 1
+
+
+def check(case: Case, algorithm: str, x: torch.Tensor, *weights: Any, core: Any = _core) -> None:
+    weight, bias = weights
+    problem = make_problem(core, "conv2d", [x], [weight, bias], **case.attributes)
+    assert problem.refusal(algorithm) == ""
+    actual = problem.run(algorithm, x).torch()
+    expected = case.by_torch(x, weight, bias)
+    assert actual.dtype == x.dtype
+    assert_within(actual, expected, reduction=reduction(weight), magnitude=4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_equals_torch(core: ModuleType, algorithm: str, name: str, dtype: torch.dtype) -> None:
+    case = CASES[name]
+    check(case, algorithm, *case.tensors(dtype), core=core)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", CASES)
+def test_reference_equals_torch(name: str, dtype: torch.dtype) -> None:
+    case = CASES[name]
+    x, weight, bias = case.tensors(dtype)
+    problem = make_problem(_core, "conv2d", [x], [weight, bias], **case.attributes)
+    expected = case.by_torch(x, weight, bias)
+    assert_within(problem.reference(x).torch(), expected, reduction=1, magnitude=20)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Case:
+    def small(low: int, high: int) -> int:
+        return draw(st.integers(low, high))
+
+    groups = small(1, 4)
+    kernel = (small(1, 5), small(1, 5))
+    dilation = (small(1, 3), small(1, 3))
+    padding = (small(0, 3), small(0, 3))
+    mode = draw(st.sampled_from(["zeros", "reflect", "replicate", "circular"]))
+    needed = [
+        max(d * (k - 1) + 1 - 2 * p, p + 1)
+        for k, d, p in zip(kernel, dilation, padding, strict=True)
+    ]
+    shape = (small(1, 3), groups * small(1, 9), *(n + small(0, 20) for n in needed))
+    attributes = {
+        "stride": (small(1, 4), small(1, 4)),
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+        "padding_mode": mode,
+    }
+    return Case(shape, groups * small(1, 20), kernel, attributes, draw(st.booleans()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems(), st.sampled_from(DTYPES))
+def test_any_problem(case: Case, dtype: torch.dtype) -> None:
+    tensors = case.tensors(dtype)
+    for algorithm in ALGORITHMS:
+        check(case, algorithm, *tensors)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_do_not_change_the_result(algorithm: str, threads: int) -> None:
+    case = Case((3, 20, 19, 23), 70, (3, 3), {"padding": 1})
+    x, weight, bias = case.tensors(torch.float32)
+    before = torch.get_num_threads()
+    call = layers.Conv2D(weight, bias, padding=1, algorithm=algorithm)
+    expected = call(x)
+    try:
+        torch.set_num_threads(threads)
+        assert torch.equal(call(x), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_nan_and_infinity_reach_what_reads_them_and_nothing_else(algorithm: str) -> None:
+    x = torch.randn(1, 3, 9, 20)
+    x[0, 1, 4, 7], x[0, 2, 8, 19] = float("nan"), float("inf")
+    weight, bias = torch.randn(20, 3, 3, 3), torch.randn(20)
+    actual = layers.Conv2D(weight, bias, padding=1, algorithm=algorithm)(x)
+    expected = F.conv2d(x, weight, bias, padding=1)
+    torch.testing.assert_close(actual, expected, equal_nan=True, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_memory_around_the_input_is_not_read(algorithm: str) -> None:
+    """NaN on every side of the input would show in the result if it were."""
+    room = torch.full((3, 4, 10, 11), float("nan"))
+    room[1] = torch.randn(4, 10, 11)
+    weight = torch.randn(17, 4, 3, 3)
+    actual = layers.Conv2D(weight, padding=1, algorithm=algorithm)(room[1])
+    torch.testing.assert_close(actual, F.conv2d(room[1], weight, padding=1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    "strided",
+    [
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+        lambda x: torch.stack([x, x], -1)[..., 0],
+        lambda x: x[:1].expand(3, -1, -1, -1),
+        lambda x: x.flip(0).numpy()[::-1],
+    ],
+    ids=["channels_last", "transposed", "every_second", "expanded", "numpy_reversed"],
+)
+def test_strided_input(algorithm: str, strided: Any) -> None:
+    x = strided(torch.randn(3, 6, 10, 11))
+    weight = torch.randn(9, 6, 3, 3)
+    actual = layers.Conv2D(weight, algorithm=algorithm)(x)
+    assert type(actual) is type(x)
+    expected = F.conv2d(torch.as_tensor(x.copy() if hasattr(x, "copy") else x), weight)
+    torch.testing.assert_close(torch.as_tensor(actual), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_strided_weight(algorithm: str) -> None:
+    x = torch.randn(1, 6, 10, 11)
+    weight = torch.randn(9, 6, 3, 3).contiguous(memory_format=torch.channels_last)
+    actual = layers.Conv2D(weight, algorithm=algorithm)(x)
+    torch.testing.assert_close(actual, F.conv2d(x, weight), rtol=1e-4, atol=1e-4)
+
+
+def test_smm_needs_no_workspace() -> None:
+    case = CASES["3x3"]
+    x, weight, bias = case.tensors(torch.float32)
+    problem = make_problem(_core, "conv2d", [x], [weight, bias], **case.attributes)
+    assert problem.workspace_bytes("smm") == 0
+
+
+def test_direct_needs_no_more_than_a_padded_image() -> None:
+    x, weight, bias = CASES["3x3"].tensors(torch.float32)
+    problem = make_problem(_core, "conv2d", [x], [weight, bias], padding=1)
+    assert problem.workspace_bytes("direct") == 16 * 16 * 16 * 4
+    assert make_problem(_core, "conv2d", [x], [weight, bias]).workspace_bytes("direct") == 0
+
+
+@pytest.mark.parametrize(
+    ("attributes", "shape", "message"),
+    [
+        ({}, (1, 4, 8, 8), "must have 3 channels"),
+        ({}, (8, 8), "must be \\(N, 3, H, W\\)"),
+        ({}, (1, 3, 2, 8), "the kernel spans 3x3"),
+        ({}, (1, 3, 0, 8), "empty image"),
+        ({"stride": 0}, (1, 3, 8, 8), "at least 1"),
+        ({"stride": (1, 2, 3)}, (1, 3, 8, 8), "stride must be an integer or 2 integers"),
+        ({"padding": -1}, (1, 3, 8, 8), "must not be negative"),
+        ({"padding": "full"}, (1, 3, 8, 8), "'same' or 'valid'"),
+        ({"padding": "same", "stride": 2}, (1, 3, 8, 8), "'same' needs stride 1"),
+        ({"padding_mode": "mirror"}, (1, 3, 8, 8), "padding_mode must be"),
+        ({"padding_mode": "reflect", "padding": 8}, (1, 3, 8, 8), "too large for reflect"),
+        ({"groups": 5}, (1, 3, 8, 8), "groups must divide"),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    attributes: dict[str, Any], shape: tuple[int, ...], message: str
+) -> None:
+    weights = _core.Weights.of([torch.randn(4, 3, 3, 3), None])
+    with pytest.raises(ValueError, match=message):
+        _core.problem("conv2d", [_core.Spec("float32", shape)], weights, attributes)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1 << 40, 3, 8, 8), (1 << 62, 3, 8, 8), (1, 3, 1 << 33, 8), (1, 3, 1 << 30, 1 << 30)]
+)
+def test_huge_shapes_neither_overflow_nor_crash(shape: tuple[int, ...]) -> None:
+    weights = _core.Weights.of([torch.randn(4, 3, 3, 3), None])
+    try:
+        problem = _core.problem("conv2d", [_core.Spec("float32", shape)], weights, {"padding": 1})
+    except ValueError as error:
+        assert "overflows" in str(error) or "2^31" in str(error)
+    else:
+        assert problem.output.shape == (shape[0], 4, *shape[2:])
+        for algorithm in ALGORITHMS:
+            assert problem.workspace_bytes(algorithm) >= 0

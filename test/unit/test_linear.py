@@ -1,0 +1,121 @@
+"""linear: every algorithm x shapes x dtype x instruction set level."""
+
+from types import ModuleType
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from ai3 import _core
+from test.unit.checks import check_algorithms, make_problem
+
+ALGORITHMS = _core.algorithms()["linear"]
+DTYPES = [torch.float32, torch.float64]
+
+
+def check(
+    core: ModuleType, shape: tuple[int, ...], oc: int, bias: bool, dtype: torch.dtype
+) -> None:
+    x, weight = torch.randn(shape, dtype=dtype), torch.randn(oc, shape[-1], dtype=dtype)
+    b = torch.randn(oc, dtype=dtype) if bias else None
+    expected = F.linear(x.double(), weight.double(), b if b is None else b.double())
+    terms = shape[-1] + 1
+    partial_sum = 2 * terms**0.5
+    check_algorithms(
+        core, "linear", [x], expected, [weight, b], reduction=terms, magnitude=partial_sum
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
+@pytest.mark.parametrize(
+    ("shape", "oc"),
+    [
+        ((7,), 5),
+        ((1,), 1),
+        ((1, 64), 10),
+        ((1, 515), 33),
+        ((2, 100), 1000),
+        ((3, 5, 48), 17),
+        ((10, 2500), 40),
+        ((16, 31), 64),
+        ((31, 300), 50),
+        ((65, 64), 48),
+        ((100, 1030), 100),
+        ((2, 200, 33), 70),
+        ((257, 40), 3),
+        ((0, 8), 4),
+        ((2, 0, 8), 4),
+        ((4, 0), 3),
+        ((4, 3), 0),
+    ],
+)
+def test_equals_torch(
+    core: ModuleType, shape: tuple[int, ...], oc: int, bias: bool, dtype: torch.dtype
+) -> None:
+    check(core, shape, oc, bias, dtype)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 12), max_size=2),
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.booleans(),
+    st.sampled_from(DTYPES),
+)
+def test_any_problem(rows: list[int], ic: int, oc: int, bias: bool, dtype: torch.dtype) -> None:
+    check(_core, (*rows, ic), oc, bias, dtype)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("rows", [1, 9, 150])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_threads_do_not_change_the_result(algorithm: str, rows: int, threads: int) -> None:
+    x, weight = torch.randn(rows, 700), torch.randn(300, 700)
+    inputs, weights = [_core.Spec("float32", (rows, 700))], _core.Weights.of([weight])
+    one, several = (_core.problem("linear", inputs, weights, {}, n) for n in (1, threads))
+    assert torch.equal(several.run(algorithm, x).torch(), one.run(algorithm, x).torch())
+
+
+@pytest.mark.parametrize("rows", [1, 5, 100])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_nan_and_infinity_reach_what_reads_them_and_nothing_else(
+    core: ModuleType, algorithm: str, rows: int
+) -> None:
+    """Memory around the rows, NaN too, is not read."""
+    room = torch.full((3, rows, 77), float("nan"))
+    x, weight = room[1].normal_(), torch.randn(50, 77)
+    x[rows // 2, 76], x[0, 5], weight[7, 3] = float("nan"), float("inf"), float("inf")
+    actual = make_problem(core, "linear", [x], [weight]).run(algorithm, x).torch()
+    expected = F.linear(x, weight)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights", "message"),
+    [
+        ((2, 4), [torch.zeros(3, 5)], r"input must be \(\*, 5\) for weight \(3, 5\), not \(2, 4\)"),
+        ((), [torch.zeros(3, 5)], r"input must be \(\*, 5\)"),
+        ((2, 5), [torch.zeros(3, 5, 1)], r"weight must be \(OC, IC\)"),
+        ((2, 5), [torch.zeros(3, 5), torch.zeros(2)], r"bias must be \(3,\), not \(2,\)"),
+        ((2, 5), [torch.zeros(3, 5).double()], "input is float32 but the weights are float64"),
+        ((2, 5), [], "takes one input, a weight"),
+        ((1 << 60, 5), [torch.zeros(30, 5)], "overflows"),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    shape: tuple[int, ...], weights: list[torch.Tensor], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        _core.problem("linear", [_core.Spec("float32", shape)], _core.Weights.of(weights))
+
+
+def test_huge_shapes_are_planned() -> None:
+    weights = _core.Weights.of([torch.zeros(3, 5)])
+    problem = _core.problem("linear", [_core.Spec("float32", (1 << 40, 5))], weights)
+    assert problem.output.shape == (1 << 40, 3)
+    for algorithm in ALGORITHMS:
+        assert problem.workspace_bytes(algorithm) < 1 << 30
