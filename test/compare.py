@@ -1,12 +1,26 @@
 import torch
+from torch import nn
 
 
-def assert_close(actual: torch.Tensor, expected: torch.Tensor, epsilons: float = 100) -> None:
-    """Largest difference at most `epsilons` machine epsilons of the largest expected value: what
-    the rounding of a whole network adds up to, while one wrong weight is thousands."""
+def assert_close(actual: torch.Tensor, expected: torch.Tensor, algorithm: str = "default") -> None:
+    """Largest difference at most some machine epsilons of the largest expected value: what the
+    rounding of a whole network adds up to, while one wrong weight is ten thousands."""
+    # Winograd's transforms lose some bits, as they do anywhere.
+    exact = algorithm not in ("default", "winograd", "winograd f4", "winograd f6")
+    epsilons = 100 if exact else 1000
     assert actual.shape == expected.shape
     assert actual.dtype == expected.dtype
     largest = expected.abs().max().item()
     allowed = epsilons * torch.finfo(expected.dtype).eps * largest
     difference = (actual - expected).abs().max().item()
     assert difference <= allowed, f"{difference:.3g} apart, {allowed:.3g} allowed"
+
+
+def fits(conv: nn.Module, algorithm: str) -> bool:
+    """Whether a convolution is one that the algorithm does: Winograd's tiles fit few kernels."""
+    assert isinstance(conv, nn.Conv2d)
+    if "winograd" not in algorithm:
+        return True
+    kernels = [(3, 3), (5, 5)] if algorithm in ("winograd", "winograd f2") else [(3, 3)]
+    plain = conv.stride == conv.dilation == (1, 1) and conv.groups == 1
+    return plain and conv.kernel_size in kernels

@@ -238,6 +238,35 @@ def test_refused_by_shape_and_what_is_used_instead() -> None:
     assert algorithms(conv) == {"": "direct"}
 
 
+def test_what_winograd_refuses_is_known_without_a_shape() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 1))
+    swaps: list[Callable[..., Any]] = [
+        lambda **options: ai3.swap_conv2d(net, "winograd", **options),
+        lambda **options: ai3.swap_backend(net, {"conv2d": "winograd"}, **options),
+    ]
+    for swap in swaps:
+        with pytest.raises(UnsupportedAlgorithmError) as raised:
+            swap()
+        assert raised.value.refusals == [
+            ("0", "winograd", "the stride is above 1"),
+            ("2", "winograd", "the kernel is 1x1, not 3x3 or 5x5"),
+        ]
+        assert set(algorithms(net).values()) == {None}
+    ai3.swap_conv2d(net, "winograd", unsupported="smm")
+    assert list(algorithms(net).values()) == ["smm", "winograd", "smm"]
+    model = ai3.swap_backend(net, {"conv2d": "winograd"}, unsupported="direct")
+    assert [node.algorithm for node in model.graph.nodes] == ["direct", "winograd", "direct"]
+
+
+def test_refused_when_the_shape_is_met() -> None:
+    conv = nn.Conv2d(1, 1, 1)
+    model = ai3.swap_backend(conv, {"conv2d": "smm"})
+    with pytest.raises(UnsupportedAlgorithmError, match="2\\^31 elements"):
+        model(torch.empty(0, 1, 1 << 16, 1 << 16))
+    model = ai3.swap_backend(conv, {"conv2d": "smm"}, unsupported="direct")
+    assert model(torch.empty(0, 1, 1 << 16, 1 << 16)).shape == (0, 1, 1 << 16, 1 << 16)
+
+
 def test_unsupported_must_name_an_algorithm() -> None:
     with pytest.raises(SelectionError, match="'ignore' is unknown"):
         ai3.swap_conv2d(nn.Conv2d(1, 1, 1), "smm", unsupported="ignore")

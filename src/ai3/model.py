@@ -34,6 +34,8 @@ class Model:
     """
 
     _kept_plans = 8
+    _graph: Graph
+    _lock: Lock
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         nodes = []
@@ -54,9 +56,10 @@ class Model:
         self._set_graph(Graph(("input",), tuple(nodes), (value,)))
 
     @classmethod
-    def from_graph(cls, graph: Graph) -> "Model":
+    def from_graph(cls, graph: Graph, unsupported: str = "raise") -> "Model":
+        """The model of a graph; `unsupported` as for `swap_backend`."""
         model = cls.__new__(cls)
-        model._set_graph(graph)
+        model._set_graph(graph, unsupported)
         return model
 
     @property
@@ -96,24 +99,31 @@ class Model:
             NodeProfile(
                 name=node.label,
                 op=node.op,
-                algorithm=compiled.problems[node.name].resolve(node.algorithm),
+                algorithm=compiled.algorithms[node.name],
                 shape=tuple(compiled.problems[node.name].output.shape),
                 ms=times.get(node.name, 0.0),
             )
             for node in self._graph.nodes
         ]
 
+    def set_algorithms(self, names: Mapping[str, str]) -> None:
+        """Give nodes of the graph, by their names, other algorithms."""
+        with self._lock:
+            self._graph = self._graph.with_algorithms(names)
+            self._compiled.clear()
+
     def __repr__(self) -> str:
         return f"ai3.Model(\n{self._graph}\n)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"graph": self._graph}
+        return {"graph": self._graph, "unsupported": self._unsupported}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self._set_graph(state["graph"])
+        self._set_graph(state["graph"], state["unsupported"])
 
-    def _set_graph(self, graph: Graph) -> None:
+    def _set_graph(self, graph: Graph, unsupported: str = "raise") -> None:
         self._graph = graph
+        self._unsupported = unsupported
         # Nodes of one module share its weights.
         shared: dict[tuple[int, ...], _core.Weights] = {}
         self._weights = {
@@ -133,7 +143,7 @@ class Model:
         key = (_core.specs_of(readable), _core.max_threads())
         compiled = self._compiled.get(key)
         if compiled is None:
-            compiled = compile_graph(self._graph, key[0], self._weights)
+            compiled = compile_graph(self._graph, key[0], self._weights, self._unsupported)
         with self._lock:
             self._compiled[key] = compiled
             self._compiled.move_to_end(key)

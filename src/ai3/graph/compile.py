@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ai3 import _core
+from ai3.errors import UnsupportedAlgorithmError
 from ai3.graph.graph import Graph, Node
 from ai3.graph.memory import Lifetime, plan_memory
 from ai3.ops import OPERATIONS
@@ -32,21 +34,60 @@ def infer(
     return problems
 
 
+def choose(graph: Graph, problems: Mapping[str, _core.Problem], unsupported: str) -> dict[str, str]:
+    """The algorithm of each node that has a problem: `unsupported` where its own refuses it.
+
+    Raises UnsupportedAlgorithmError, with every refusal, where that is "raise" or refuses too.
+    """
+    chosen, refusals = {}, []
+    for node in graph.nodes:
+        problem = problems.get(node.name)
+        if problem is None:
+            continue
+        algorithm, reason = node.algorithm, problem.refusal(node.algorithm)
+        if reason and unsupported != "raise":
+            algorithm, reason = unsupported, problem.refusal(unsupported)
+        if reason:
+            refusals.append((node.label, algorithm, reason))
+        chosen[node.name] = algorithm
+    if refusals:
+        raise UnsupportedAlgorithmError(refusals)
+    return chosen
+
+
+def conv2d_attempt(
+    weight: Sequence[int], dtype: str, attributes: Mapping[str, Any], weights: _core.Weights
+) -> _core.Problem:
+    """A conv2d problem on an image that any kernel and padding fit: tells what does not depend on
+    the image."""
+    groups, dilation = attributes["groups"], attributes["dilation"]
+    pair = (dilation, dilation) if isinstance(dilation, int) else dilation
+    extents = [max(32, 2 * d * k) for d, k in zip(pair, weight[2:], strict=True)]
+    spec = _core.Spec(dtype, (1, weight[1] * groups, *extents))
+    return _core.problem("conv2d", [spec], weights, dict(attributes))
+
+
 @dataclass(frozen=True)
 class Compiled:
-    """An executor, and for each of its steps the name of the node that it runs."""
+    """An executor, for each of its steps the name of the node that it runs, and for each node its
+    problem and the algorithm that does it."""
 
     executor: _core.Executor
     steps: tuple[str, ...]
     problems: Mapping[str, _core.Problem]
+    algorithms: Mapping[str, str]
 
 
 def compile_graph(
-    graph: Graph, inputs: Sequence[_core.Spec], weights: Mapping[str, _core.Weights]
+    graph: Graph,
+    inputs: Sequence[_core.Spec],
+    weights: Mapping[str, _core.Weights],
+    unsupported: str = "raise",
 ) -> Compiled:
-    """Plan every node and place every value. Raises ValueError as `infer` does."""
+    """Plan every node and place every value. Raises what `infer` and `choose` do."""
     problems = infer(graph, inputs, weights)
-    resolved = {node.name: problems[node.name].resolve(node.algorithm) for node in graph.nodes}
+    chosen = choose(graph, problems, unsupported)
+    resolved = {name: problems[name].resolve(algorithm) for name, algorithm in chosen.items()}
 
     # Every value is memory of its own, or shares the memory of its root.
     root = {name: name for name in graph.inputs}
@@ -114,4 +155,4 @@ def compile_graph(
     executor = _core.Executor(
         list(inputs), [specs[name] for name in graph.outputs], compiled, arena_bytes
     )
-    return Compiled(executor, tuple(node.name for node in steps), problems)
+    return Compiled(executor, tuple(node.name for node in steps), problems, resolved)

@@ -9,7 +9,7 @@ from torch import nn
 from ai3 import _core
 from ai3.errors import UnsupportedAlgorithmError
 from ai3.graph import Graph
-from ai3.graph.compile import infer
+from ai3.graph.compile import choose, conv2d_attempt, infer
 from ai3.graph.fold_batch_norm import fold_batch_norm
 from ai3.model import Model
 from ai3.selector import (
@@ -91,25 +91,21 @@ def swap_backend(
 
 def _checked(graph: Graph, sample_shape: Sequence[int] | None, unsupported: str) -> Model:
     """The model of a graph in which no algorithm is known to refuse its node."""
-    model = Model.from_graph(graph)
-    if sample_shape is None:
-        return model
-    dtypes = [w.dtype.name for node in graph.nodes for w in node.weights if w is not None]
-    sample = _core.Spec(dtypes[0] if dtypes else "float32", tuple(sample_shape))
-    problems = infer(graph, [sample], model.weights)
-    refusals = []
-    instead = {}
-    for node in graph.nodes:
-        problem, algorithm = problems[node.name], node.algorithm
-        reason = problem.refusal(algorithm)
-        if reason and unsupported != "raise":
-            instead[node.name] = algorithm = unsupported
-            reason = problem.refusal(algorithm)
-        if reason:
-            refusals.append((node.label, algorithm, reason))
-    if refusals:
-        raise UnsupportedAlgorithmError(refusals)
-    return Model.from_graph(graph.with_algorithms(instead)) if instead else model
+    model = Model.from_graph(graph, unsupported)
+    if sample_shape is not None:
+        dtypes = [w.dtype.name for node in graph.nodes for w in node.weights if w is not None]
+        sample = _core.Spec(dtypes[0] if dtypes else "float32", tuple(sample_shape))
+        problems = infer(graph, [sample], model.weights)
+    else:
+        problems = {
+            node.name: conv2d_attempt(
+                w.shape, w.dtype.name, node.attributes, model.weights[node.name]
+            )
+            for node in graph.nodes
+            if node.op == "conv2d" and (w := node.weights[0]) is not None
+        }
+    model.set_algorithms(choose(graph, problems, unsupported))
+    return model
 
 
 def _convolutions(
@@ -136,11 +132,6 @@ def _conv2d_refusal(candidate: Candidate, algorithm: str) -> str:
         return f"its weights are on {weight.device}, not in CPU memory"
     if weight.dtype not in _DTYPES:
         return f"its weights are {str(weight.dtype).removeprefix('torch.')}, not float32 or float64"
-    shape = candidate.input_shape
-    if shape is None:
-        # Any image that the kernel and its padding fit in tells what depends on the rest.
-        extents = zip(module.kernel_size, module.dilation, strict=True)
-        shape = (1, module.in_channels, *(max(32, 2 * d * k) for k, d in extents))
     weights = _core.Weights.of([weight.detach(), _detached(module.bias)], copy=False)
     attributes = {
         "stride": module.stride,
@@ -149,9 +140,11 @@ def _conv2d_refusal(candidate: Candidate, algorithm: str) -> str:
         "groups": module.groups,
         "padding_mode": module.padding_mode,
     }
-    problem = _core.problem(
-        "conv2d", [_core.Spec(_DTYPES[weight.dtype], shape)], weights, attributes
-    )
+    dtype, shape = _DTYPES[weight.dtype], candidate.input_shape
+    if shape is None:
+        problem = conv2d_attempt(tuple(weight.shape), dtype, attributes, weights)
+    else:
+        problem = _core.problem("conv2d", [_core.Spec(dtype, shape)], weights, attributes)
     return problem.refusal(algorithm)
 
 

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -101,6 +102,8 @@ class Algorithm {
     // Empty where the problem can be done, else the reason why not, as a clause.
     virtual std::string refusal(const P&) const { return {}; }
     virtual std::size_t workspace_bytes(const P&) const { return 0; }
+    // What the problem is estimated to take, in cycles; infinite for what is never chosen unasked.
+    virtual double cost(const P&) const { return std::numeric_limits<double>::infinity(); }
     virtual std::unique_ptr<Plan> plan(const P&, const WeightSet&) const = 0;
 };
 
@@ -134,6 +137,18 @@ class Registry {
         std::vector<std::string> names;
         for (const auto& [name, algorithm] : algorithms_) names.push_back(name);
         return names;
+    }
+
+    // The algorithm of the least cost among those that can do the problem, `otherwise` if none has
+    // one.
+    std::string_view cheapest(const P& problem, std::string_view otherwise) const {
+        double least = std::numeric_limits<double>::infinity();
+        for (const auto& [name, algorithm] : algorithms_) {
+            if (!algorithm->refusal(problem).empty()) continue;
+            const double cost = algorithm->cost(problem);
+            if (cost < least) least = cost, otherwise = algorithm->name();
+        }
+        return otherwise;
     }
 
     const Algorithm<P>& at(std::string_view name) const {

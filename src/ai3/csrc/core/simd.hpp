@@ -1,6 +1,7 @@
 // Vectors of the instruction set that this copy of the core is compiled for.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 

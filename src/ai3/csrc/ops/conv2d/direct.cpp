@@ -6,9 +6,8 @@
 // SC'18, arXiv 1808.05567; Zhang, Franchetti, Low, "High Performance Zero-Memory Overhead Direct
 // Convolutions", ICML'18, arXiv 1809.10170.
 
-#include <array>
-
 #include "core/simd.hpp"
+#include "kernels/channel_tile.hpp"
 #include "ops/conv2d/direct_pixels.hpp"
 #include "ops/conv2d/op.hpp"
 #include "ops/conv2d/output.hpp"
@@ -16,57 +15,6 @@
 
 namespace ai3 {
 namespace {
-
-constexpr int max_vectors = 2;
-constexpr int max_pixels(int vectors) {
-    return vectors == 1 ? (accumulators > 14 ? 14 : accumulators) : accumulators / vectors;
-}
-
-// Strides are in elements of the image that the kernel reads.
-template <typename T>
-struct Reduction {
-    Index IC, KH, KW;
-    Index ic_stride, kh_stride, kw_stride, pixel_stride;
-};
-
-// The result, bias added, of V vectors of output channels x PX pixels, to `out` (PX, V * lanes).
-// Weights are (IC, KH, KW, V * lanes). STEP is the pixel stride, 0: as `r` says.
-template <typename T, int V, int PX, int STEP>
-void tile(const Reduction<T>& r, const T* in, const T* weights, const T* bias, T* out) {
-    constexpr int W = lanes<T>;
-    const Index step = STEP ? STEP : r.pixel_stride;
-    Vec<T> acc[V][PX];
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v)
-#pragma GCC unroll 16
-        for (int p = 0; p < PX; ++p) acc[v][p] = load(bias + v * W);
-
-    for (Index ic = 0; ic < r.IC; ++ic, in += r.ic_stride) {
-        const T* row = in;
-        for (Index kh = 0; kh < r.KH; ++kh, row += r.kh_stride) {
-            const T* pixel = row;
-            for (Index kw = 0; kw < r.KW; ++kw, pixel += r.kw_stride, weights += V * W) {
-                Vec<T> w[V];
-#pragma GCC unroll 2
-                for (int v = 0; v < V; ++v) w[v] = load(weights + v * W);
-#pragma GCC unroll 16
-                for (int p = 0; p < PX; ++p) {
-                    const Vec<T> x = broadcast(pixel[p * step]);
-#pragma GCC unroll 2
-                    for (int v = 0; v < V; ++v) acc[v][p] += w[v] * x;
-                }
-            }
-        }
-    }
-
-#pragma GCC unroll 16
-    for (int p = 0; p < PX; ++p)
-#pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) store(out + (p * V + v) * W, acc[v][p]);
-}
-
-template <typename T>
-using Tile = void (*)(const Reduction<T>&, const T*, const T*, const T*, T*);
 
 // Tiles of neighbouring pixels, (pixels, channels), on their way to rows of single channels.
 template <typename T>
@@ -114,26 +62,9 @@ class Strip {
     }
 
     void write_vectors(Index begin, Index n) {
-        for (int v = 0; v < vectors_; ++v) {
-            Vec<T> square[W];
-#pragma GCC unroll 16
-            for (int l = 0; l < W; ++l)
-                square[l] = load(memory_ + ((begin + l) * vectors_ + v) * W);
-            transpose<T>(square);
-            T* to = out_ + v * W * plane_ + begin;
-            const Index rows = std::min<Index>(W, channels_ - v * W);
-            const auto mask = LaneMask<T>::first(n);
-            if (streamed_ && n == W && rows == W) {
-#pragma GCC unroll 16
-                for (int l = 0; l < W; ++l) stream(to + l * plane_, square[l]);
-                continue;
-            }
-#pragma GCC unroll 16
-            for (int l = 0; l < W; ++l) {
-                if (l >= rows) break;
-                mask.store(to + l * plane_, square[l]);
-            }
-        }
+        for (int v = 0; v < vectors_; ++v)
+            store_channels(memory_ + (begin * vectors_ + v) * W, vectors_ * W, n, channels_ - v * W,
+                           out_ + v * W * plane_ + begin, plane_, streamed_);
     }
 
     T* out_;
@@ -144,20 +75,6 @@ class Strip {
     Index held_ = 0;
     alignas(cache_line) T memory_[(capacity + W) * max_vectors * W];
 };
-
-template <typename T, int V, int STEP, int... I>
-constexpr auto tiles_by_pixels(std::integer_sequence<int, I...>) {
-    return std::array<Tile<T>, sizeof...(I)>{tile<T, V, I + 1, STEP>...};
-}
-
-template <typename T, int V>
-Tile<T> tile_for(Index pixels, Index step) {
-    using Pixels = std::make_integer_sequence<int, max_pixels(V)>;
-    static constexpr auto unit = tiles_by_pixels<T, V, 1>(Pixels{});
-    static constexpr auto two = tiles_by_pixels<T, V, 2>(Pixels{});
-    static constexpr auto any = tiles_by_pixels<T, V, 0>(Pixels{});
-    return (step == 1 ? unit : step == 2 ? two : any)[std::size_t(pixels - 1)];
-}
 
 // How the output channels of one group are cut into blocks of at most max_vectors vectors.
 struct ChannelBlocks {
@@ -266,8 +183,10 @@ class DirectPlan final : public Plan {
         // twice.
         const Index most = max_pixels(vectors), pixels = end - begin;
         const Index tiles = (pixels + most - 1) / most, width = (pixels + tiles - 1) / tiles;
-        const Tile<T> run = vectors == 1 ? tile_for<T, 1>(width, reduction.pixel_stride)
-                                         : tile_for<T, 2>(width, reduction.pixel_stride);
+        const Index step = reduction.pixel_stride;
+        const ChannelTile<T> run = step == 1   ? find_channel_tile<T, 1>(vectors, width)
+                                   : step == 2 ? find_channel_tile<T, 2>(vectors, width)
+                                               : find_channel_tile<T, 0>(vectors, width);
         Strip<T> strip(out + row_begin * p.OW + begin, plane, vectors, count, streamed);
         for (Index row = row_begin; row < row_end; ++row)
             for (Index done = 0; done < pixels; done += width) {
@@ -286,15 +205,23 @@ class DirectPlan final : public Plan {
     Index rows, row_pixels;
 };
 
-// Whether vectors of pixels are the faster ones: lanes that do work, against the steps of a tile
-// that a reduction of length K must repay (28 multiply-adds each by channels, 24 by pixels).
-bool by_pixels(const Conv2d& p) {
-    const auto filled = [&](Index n) {
+// Cycles of one thread, a multiply-add of a vector each, with vectors of channels and of pixels. A
+// tile of 28 has to repay some steps' worth of loads, stores and transposes.
+struct Costs {
+    double by_channels, by_pixels;
+
+    explicit Costs(const Conv2d& p) {
         const Index W = Index(AI3_VECTOR_BYTES / size_of(p.dtype));
-        return double(n) / double((n + W - 1) / W * W);
-    };
-    const double K = double(p.group_ic() * p.KH * p.KW);
-    return (K + 2) / filled(p.OW) < (K + 10) / filled(p.group_oc());
+        const auto vectors = [&](Index n) { return double((n + W - 1) / W); };
+        const double K = double(p.group_ic() * p.KH * p.KW), outputs = double(p.N * p.groups);
+        by_channels = outputs * double(p.OH * p.OW) * vectors(p.group_oc()) * (K + 10);
+        by_pixels = outputs * double(p.OH) * vectors(p.OW) * double(p.group_oc()) * (K + 2);
+    }
+};
+
+bool by_pixels(const Conv2d& p) {
+    const Costs costs(p);
+    return costs.by_pixels < costs.by_channels;
 }
 
 class Direct final : public Algorithm<Conv2d> {
@@ -306,6 +233,11 @@ class Direct final : public Algorithm<Conv2d> {
             return by_pixels(p) ? DirectPixelsPlan<decltype(zero)>::workspace_bytes(p)
                                 : PaddedImage(p).bytes(p);
         });
+    }
+
+    double cost(const Conv2d& p) const override {
+        const Costs costs(p);
+        return std::min(costs.by_channels, costs.by_pixels) / p.threads;
     }
 
     std::unique_ptr<Plan> plan(const Conv2d& p, const WeightSet& weights) const override {

@@ -1,7 +1,8 @@
-// Linear for many input rows: a blocked matrix product. Vectors run along the input's rows; a tile of
-// V vectors of rows x C weight rows stays in registers while a step multiplies V packed input vectors
-// by C broadcast weights. A block of the input is packed, transposed, into L2; of the weight C rows
-// at a time are copied to L1, where they have a pitch that no two of them share cache sets at.
+// Linear for many input rows: a blocked matrix product. Vectors run along the input's rows; a tile
+// of V vectors of rows x C weight rows stays in registers while each step multiplies V input
+// vectors by C broadcast weights. A block of the input is packed, transposed, into L2. The weight
+// is copied C rows at a time, to a pitch at which they do not share cache sets, as rows of 2^n
+// elements would.
 //
 // Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", TOMS 34(3), 2008.
 #pragma once
@@ -19,7 +20,7 @@ class PanelsPlan final : public Plan {
     static constexpr Index V = 2;
     static constexpr Index panel = V * W;
     static constexpr Index max_columns = accumulators / V;
-    // Elements of the reduction and input rows in a block.
+    // Elements along IC and input rows in a block.
     static constexpr Index block_k = 4096 / sizeof(T);
     static constexpr Index block_m = 256;
     static constexpr Index pitch = block_k + cache_line / sizeof(T);
@@ -37,7 +38,8 @@ class PanelsPlan final : public Plan {
         : p(problem), weight(weights.data<T>(0)), bias(weights.data<T>(1)) {
         const Index tiles = (p.OC + max_columns - 1) / max_columns;
         columns = (p.OC + tiles - 1) / tiles;
-        tile = tile_for(columns);
+        tile = tile_for<V>(columns);
+        half_tile = tile_for<1>(columns);
     }
 
     static std::size_t workspace_bytes(const Linear& p) {
@@ -64,7 +66,8 @@ class PanelsPlan final : public Plan {
     }
 
   private:
-    // Output rows [m, m_end) x columns [oc, oc_end): adds the products of one block from element k on.
+    // Output rows [m, m_end) x columns [oc, oc_end): adds the products of one block from element k
+    // on.
     void add_block(const T* in, T* out, Index m, Index m_end, Index oc, Index oc_end, Index k,
                    Workspace& space) const {
         const Index n = std::min(block_k, p.IC - k);
@@ -77,12 +80,22 @@ class PanelsPlan final : public Plan {
                 const T* from = weight + (oc + c) * p.IC + k;
                 std::copy(from, from + n, space.weight + c * pitch);
             }
+            const Index next = oc + columns, panels = (m_end - m + panel - 1) / panel;
             for (Index row = m; row < m_end; row += panel) {
-                tile(space.input + (row - m) * n, space.weight, n, space.sums);
-                add_sums(space.sums, std::min(panel, m_end - row), C, bias ? bias + oc : nullptr, k == 0,
-                         out + row * p.OC + oc);
+                const Index part = (row - m) / panel;
+                for (Index c = columns * part / panels; c < columns * (part + 1) / panels; ++c)
+                    if (next + c < p.OC) prefetch(weight + (next + c) * p.IC + k, n);
+                const Tile multiply = m_end - row > W ? tile : half_tile;
+                multiply(space.input + (row - m) * n, space.weight, n, space.sums);
+                add_sums(space.sums, std::min(panel, m_end - row), C, bias ? bias + oc : nullptr,
+                         k == 0, out + row * p.OC + oc);
             }
         }
+    }
+
+    static void prefetch(const T* from, Index n) {
+        for (Index i = 0; i < n; i += cache_line / Index(sizeof(T)))
+            __builtin_prefetch(from + i, 0, 2);
     }
 
     // Up to W rows of `n` elements to (n, panel), rows past the last as zeros.
@@ -97,24 +110,25 @@ class PanelsPlan final : public Plan {
         }
     }
 
-    template <int C>
+    // The first `vectors` of a panel.
+    template <int vectors, int C>
     static void multiply(const T* input, const T* weight, Index n, T* sums) {
-        Vec<T> acc[C][V] = {};
+        Vec<T> acc[C][vectors] = {};
         for (Index k = 0; k < n; ++k, input += panel, ++weight) {
-            Vec<T> x[V];
+            Vec<T> x[vectors];
 #pragma GCC unroll 2
-            for (int v = 0; v < V; ++v) x[v] = load(input + v * W);
+            for (int v = 0; v < vectors; ++v) x[v] = load(input + v * W);
 #pragma GCC unroll 16
             for (int c = 0; c < C; ++c) {
                 const Vec<T> w = broadcast(weight[c * pitch]);
 #pragma GCC unroll 2
-                for (int v = 0; v < V; ++v) acc[c][v] += w * x[v];
+                for (int v = 0; v < vectors; ++v) acc[c][v] += w * x[v];
             }
         }
 #pragma GCC unroll 16
         for (int c = 0; c < C; ++c)
 #pragma GCC unroll 2
-            for (int v = 0; v < V; ++v) store(sums + c * panel + v * W, acc[c][v]);
+            for (int v = 0; v < vectors; ++v) store(sums + c * panel + v * W, acc[c][v]);
     }
 
     // sums (C, panel) to `rows` rows of C output columns.
@@ -134,20 +148,21 @@ class PanelsPlan final : public Plan {
         }
     }
 
-    template <int... C>
+    template <int vectors, int... C>
     static Tile tile_of(Index columns, std::integer_sequence<int, C...>) {
-        static constexpr std::array<Tile, sizeof...(C)> tiles{multiply<C + 1>...};
+        static constexpr std::array<Tile, sizeof...(C)> tiles{multiply<vectors, C + 1>...};
         return tiles[std::size_t(columns - 1)];
     }
+    template <int vectors>
     static Tile tile_for(Index columns) {
-        return tile_of(columns, std::make_integer_sequence<int, max_columns>{});
+        return tile_of<vectors>(columns, std::make_integer_sequence<int, max_columns>{});
     }
 
     Linear p;
     const T* weight;
     const T* bias;
     Index columns;
-    Tile tile;
+    Tile tile, half_tile;
 };
 
 }  // namespace ai3

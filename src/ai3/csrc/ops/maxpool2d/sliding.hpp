@@ -92,19 +92,22 @@ class SlidingPlan final : public Plan {
     class Cursor {
       public:
         Cursor(const SlidingPlan& plan, const T* in, Index row)
-            : plan(plan),
-              plane(in + row / plan.h.outputs * plan.plane_size()),
-              oh(row % plan.h.outputs) {}
+            : spans(plan.row_spans.data()),
+              outputs(plan.h.outputs),
+              pitch(plan.w.extent),
+              size(plan.plane_size()),
+              plane(in + row / outputs * size),
+              oh(row % outputs) {}
 
         Rows next() {
-            const Span& span = plan.row_spans[std::size_t(oh)];
-            const Rows rows{plane + span.begin * plan.w.extent, span.count, oh};
-            if (++oh == plan.h.outputs) oh = 0, plane += plan.plane_size();
+            const Rows rows{plane + spans[oh].begin * pitch, spans[oh].count, oh};
+            if (++oh == outputs) oh = 0, plane += size;
             return rows;
         }
 
       private:
-        const SlidingPlan& plan;
+        const Span* spans;
+        Index outputs, pitch, size;
         const T* plane;
         Index oh;
     };
@@ -146,7 +149,8 @@ class SlidingPlan final : public Plan {
             if (whole)
                 reduce_planes(in, out, begin, end);
             else if (narrow)
-                reduce_narrow(in, out, begin, end);
+                pairs ? reduce_narrow<true>(in, out, begin, end)
+                      : reduce_narrow<false>(in, out, begin, end);
             else
                 reduce_wide(in, out, begin, end, workspace + std::size_t(thread) * columns.bytes());
         });
@@ -203,49 +207,47 @@ class SlidingPlan final : public Plan {
         return mask.select(v, rule.neutral());
     }
 
+    // `pairs`: two rows of the output at a time, from one vector of columns each.
+    template <bool pairs>
     void reduce_narrow(const T* in, T* out, Index row, Index end) const {
-        // Whole vectors may run over a row's end, but not over the array's.
-        const T* in_end = in + planes * plane_size();
-        const T* out_end = out + end * w.outputs;
         const Index step = h.step * w.extent, reach = (h.most - 1) * step + W;
-        const auto columns_at = [&](const Rows& rows, Index first) {
-            const T* from = rows.first + first;
-            if (in_end - from >= reach)
-                return reduce_rows(from, rows.count, step, [](const T* p) { return load(p); });
-            const auto mask = LaneMask<T>::first(std::min(W, w.extent - first));
-            return reduce_rows(from, rows.count, step, [&](const T* p) { return mask.load(p); });
-        };
-        const Index group = pairs ? 2 : 1;
+        const Index outputs = (pairs ? 2 : 1) * w.outputs, taps_each = most, width = w.extent;
+        // Whole vectors may run over a row's end, but not over the array's.
+        const T* const in_end = in + planes * plane_size();
+        T* const out_end = out + end * w.outputs;
         const Tap* const first_tap = taps.data();
-        const Index taps_each = most, outputs = group * w.outputs;
-        const bool all_inside = full;
+        const bool full = this->full;
+        const auto columns_at = [=, this](const T* from, Index count, Index n) {
+            if (in_end - from >= reach)
+                return reduce_rows(from, count, step, [](const T* p) { return load(p); });
+            const auto mask = LaneMask<T>::first(std::min(W, n));
+            return reduce_rows(from, count, step, [&](const T* p) { return mask.load(p); });
+        };
         Cursor cursor(*this, in, row);
-        for (T* to = out + row * w.outputs; row < end; row += group) {
+        for (T* to = out + row * w.outputs; row < end; row += pairs ? 2 : 1, to += outputs) {
             const Rows rows = cursor.next();
-            const Vec<T> a = columns_at(rows, 0);
+            const Vec<T> a = columns_at(rows.first, rows.count, width);
             Vec<T> b = a;
             if (pairs) {
-                if (row + 1 < end) b = columns_at(cursor.next(), 0);
-            } else if (w.extent > W) {
-                b = columns_at(rows, W);
+                const Rows second = row + 1 < end ? cursor.next() : rows;
+                b = columns_at(second.first, second.count, width);
+            } else if (width > W) {
+                b = columns_at(rows.first + W, rows.count, width - W);
             }
             const Tap* tap = first_tap;
-            const auto next = [&] {
-                const Vec<T> v = shuffle<T>(a, b, tap->from);
-                return all_inside ? v : tap->inside.select(v, rule.neutral());
+            const auto element = [&](const Tap& tap) {
+                const Vec<T> v = shuffle<T>(a, b, tap.from);
+                return full ? v : tap.inside.select(v, rule.neutral());
             };
-            for (Index ow = 0; ow < outputs; ow += W) {
-                Vec<T> v = next();
-                for (const Tap* last = tap++ + taps_each; tap < last; ++tap)
-                    v = rule.combine(v, next());
+            for (Index ow = 0; ow < outputs; ow += W, tap += taps_each) {
+                Vec<T> v = element(tap[0]);
+                for (Index k = 1; k < taps_each; ++k) v = rule.combine(v, element(tap[k]));
                 v = rule.finish(v, rows.oh, ow);
-                T* at = to + ow;
-                if (out_end - at >= W)
-                    store(at, v);
+                if (out_end - to - ow >= W)
+                    store(to + ow, v);
                 else
-                    LaneMask<T>::first(out_end - at).store(at, v);
+                    LaneMask<T>::first(out_end - to - ow).store(to + ow, v);
             }
-            to += outputs;
         }
     }
 

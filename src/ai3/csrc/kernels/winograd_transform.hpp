@@ -1,0 +1,185 @@
+// The transforms of Winograd's minimal filtering, from interpolation points (Toom-Cook):
+//
+//   Y = AT [ (G g GT) . (BT d B) ] A
+//
+// with points 0, 1, -1, 2, -2, 1/2, -1/2 (as many as are needed) and infinity. Points come in pairs
+// of opposite sign, whose rows have the same even terms and opposite odd ones; both transforms of
+// the data use that.
+#pragma once
+
+#include <array>
+
+#include "core/simd.hpp"
+
+namespace ai3 {
+
+template <int M, int R>
+struct Winograd {
+    static constexpr int alpha = M + R - 1;
+    static_assert(alpha % 2 == 0 && alpha <= 8);
+    template <int Rows, int Columns>
+    using Matrix = std::array<std::array<double, Columns>, Rows>;
+
+    static constexpr std::array<double, 7> points{0, 1, -1, 2, -2, 0.5, -0.5};
+
+    // Row j: the coefficients of the product of (x - a_l) over the finite points l other than j.
+    static constexpr Matrix<alpha, alpha> make_input() {
+        Matrix<alpha, alpha> rows{};
+        for (int j = 0; j < alpha; ++j) {
+            rows[j][0] = 1;
+            int degree = 0;
+            for (int l = 0; l < alpha - 1; ++l) {
+                if (l == j) continue;
+                ++degree;
+                for (int k = degree; k >= 0; --k)
+                    rows[j][k] = (k > 0 ? rows[j][k - 1] : 0) - points[l] * rows[j][k];
+            }
+        }
+        return rows;
+    }
+
+    static constexpr Matrix<alpha, R> make_weight() {
+        Matrix<alpha, R> rows{};
+        for (int j = 0; j < alpha - 1; ++j) {
+            double scale = 1, power = 1;
+            for (int l = 0; l < alpha - 1; ++l)
+                if (l != j) scale *= points[j] - points[l];
+            for (int k = 0; k < R; ++k, power *= points[j]) rows[j][k] = power / scale;
+        }
+        rows[alpha - 1][R - 1] = 1;
+        return rows;
+    }
+
+    static constexpr Matrix<M, alpha> make_output() {
+        Matrix<M, alpha> rows{};
+        for (int j = 0; j < alpha - 1; ++j) {
+            double power = 1;
+            for (int i = 0; i < M; ++i, power *= points[j]) rows[i][j] = power;
+        }
+        rows[M - 1][alpha - 1] = 1;
+        return rows;
+    }
+
+    static constexpr Matrix<alpha, alpha> BT = make_input();
+    static constexpr Matrix<alpha, R> G = make_weight();
+    static constexpr Matrix<M, alpha> AT = make_output();
+
+    // u (alpha, alpha) = G g GT of one kernel g (R, R).
+    template <typename T>
+    static void weight(const T* g, double* u) {
+        double half[alpha][R] = {};
+        for (int i = 0; i < alpha; ++i)
+            for (int j = 0; j < R; ++j)
+                for (int k = 0; k < R; ++k) half[i][j] += G[i][k] * double(g[k * R + j]);
+        for (int i = 0; i < alpha; ++i)
+            for (int j = 0; j < alpha; ++j) {
+                double total = 0;
+                for (int k = 0; k < R; ++k) total += half[i][k] * G[j][k];
+                u[i * alpha + j] = total;
+            }
+    }
+
+    // Transforms the vectors d[alpha][alpha] at `in`, rows `pitch` apart and columns one vector,
+    // to (alpha, alpha) vectors at `out` that are `stride` apart.
+    template <typename T>
+    static void input(const T* in, Index pitch, T* out, Index stride) {
+        Vec<T> half[alpha][alpha];
+#pragma GCC unroll 8
+        for (int j = 0; j < alpha; ++j) {
+            Vec<T> column[alpha], result[alpha];
+#pragma GCC unroll 8
+            for (int i = 0; i < alpha; ++i) column[i] = load(in + i * pitch + j * lanes<T>);
+            apply_input<T>(column, result);
+#pragma GCC unroll 8
+            for (int i = 0; i < alpha; ++i) half[i][j] = result[i];
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < alpha; ++i) {
+            Vec<T> result[alpha];
+            apply_input<T>(half[i], result);
+#pragma GCC unroll 8
+            for (int j = 0; j < alpha; ++j) store(out + (i * alpha + j) * stride, result[j]);
+        }
+    }
+
+    // Transforms (alpha, alpha) vectors that are `stride` apart, adds `bias`, and writes M x M
+    // vectors to `out`, rows `pitch` and columns `step` apart.
+    template <typename T>
+    static void output(const T* in, Index stride, Vec<T> bias, T* out, Index pitch, Index step) {
+        Vec<T> half[M][alpha];
+#pragma GCC unroll 8
+        for (int j = 0; j < alpha; ++j) {
+            Vec<T> column[alpha], result[M];
+#pragma GCC unroll 8
+            for (int i = 0; i < alpha; ++i) column[i] = load(in + (i * alpha + j) * stride);
+            apply_output<T>(column, result);
+#pragma GCC unroll 8
+            for (int i = 0; i < M; ++i) half[i][j] = result[i];
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < M; ++i) {
+            Vec<T> result[M];
+            apply_output<T>(half[i], result);
+#pragma GCC unroll 8
+            for (int j = 0; j < M; ++j) store(out + i * pitch + j * step, result[j] + bias);
+        }
+    }
+
+  private:
+    // The terms of row `Row` of BT whose columns are First, First + 2, ...
+    template <typename T, int Row, int First>
+    static Vec<T> terms(const Vec<T>* in) {
+        Vec<T> total{};
+        bool begun = false;
+#pragma GCC unroll 8
+        for (int k = First; k < alpha; k += 2) {
+            if (BT[Row][k] == 0) continue;
+            total = begun ? total + in[k] * T(BT[Row][k]) : in[k] * T(BT[Row][k]);
+            begun = true;
+        }
+        return total;
+    }
+
+    template <typename T>
+    static void apply_input(const Vec<T>* in, Vec<T>* out) {
+        // The rows of 0 and of infinity have terms of one parity only.
+        out[0] = terms<T, 0, 0>(in);
+        out[alpha - 1] = terms<T, alpha - 1, 1>(in);
+        apply_pairs<T>(in, out, std::make_integer_sequence<int, (alpha - 2) / 2>{});
+    }
+
+    template <typename T, int... I>
+    static void apply_pairs(const Vec<T>* in, Vec<T>* out, std::integer_sequence<int, I...>) {
+        (apply_pair<T, 2 * I + 1>(in, out), ...);
+    }
+
+    template <typename T, int Row>
+    static void apply_pair(const Vec<T>* in, Vec<T>* out) {
+        const Vec<T> even = terms<T, Row, 0>(in), odd = terms<T, Row, 1>(in);
+        out[Row] = even + odd;
+        out[Row + 1] = even - odd;
+    }
+
+    template <typename T>
+    static void apply_output(const Vec<T>* in, Vec<T>* out) {
+        constexpr int pairs = (alpha - 2) / 2;
+        Vec<T> sum[pairs], difference[pairs];
+#pragma GCC unroll 4
+        for (int k = 0; k < pairs; ++k) {
+            sum[k] = in[2 * k + 1] + in[2 * k + 2];
+            difference[k] = in[2 * k + 1] - in[2 * k + 2];
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < M; ++i) {
+            Vec<T> total = i % 2 ? difference[0] : sum[0];
+#pragma GCC unroll 4
+            for (int k = 1; k < pairs; ++k)
+                total += (i % 2 ? difference[k] : sum[k]) * T(AT[i][2 * k + 1]);
+            if (i == 0) total += in[0];
+            if (i == M - 1) total += in[alpha - 1];
+            out[i] = total;
+        }
+    }
+};
+
+}  // namespace ai3

@@ -1,0 +1,342 @@
+// Winograd's minimal filtering F(m x m, r x r): each m x m tile of the output costs (m + r - 1)^2
+// multiplications for each pair of channels instead of (m r)^2. Weights are transformed once;
+// then, for groups of tiles that stay in the cache: input transform, one matrix product for each of
+// the (m + r - 1)^2 positions, output transform. Vectors are along the channels.
+//
+// Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308; Jia,
+// Zlateski, Durand, Li, "Optimizing N-dimensional, Winograd-based Convolution for Manycore CPUs",
+// PPoPP'18.
+
+#include <cmath>
+
+#include "core/simd.hpp"
+#include "kernels/channel_tile.hpp"
+#include "kernels/winograd_transform.hpp"
+#include "ops/conv2d/op.hpp"
+
+namespace ai3 {
+namespace {
+
+template <typename T, int M, int R>
+class WinogradPlan final : public Plan {
+    using F = Winograd<M, R>;
+    static constexpr int A = F::alpha;
+    static constexpr int W = lanes<T>;
+    static constexpr Index block_width = max_vectors * W;
+
+  public:
+    // How the work is cut: groups of tiles, and whether all threads work on one group together.
+    struct Schedule {
+        Index tile_rows, tile_columns, tiles, ic_blocks, oc_vectors, oc_blocks;
+        Index group, groups;
+        bool together;
+        Index v_stride, m_stride;
+
+        explicit Schedule(const Conv2d& p)
+            : tile_rows((p.OH + M - 1) / M),
+              tile_columns((p.OW + M - 1) / M),
+              tiles(tile_rows * tile_columns),
+              ic_blocks((p.IC + W - 1) / W),
+              oc_vectors((p.OC + W - 1) / W),
+              oc_blocks((oc_vectors + max_vectors - 1) / max_vectors) {
+            // Transformed tiles of a group: within half of a second-level cache where a thread has
+            // a group of its own. Where the transformed weights are large they are read once for
+            // each group, so a group is larger and the threads share it.
+            constexpr Index cache = Index{512} << 10, shared_cache = Index{4} << 20;
+            const Index tile_bytes = A * A * ic_blocks * W * Index(sizeof(T));
+            const Index weight_bytes = tile_bytes * oc_vectors * W;
+            together = weight_bytes > (Index{2} << 20) ||
+                       double(p.N) * double(tiles) * double(tile_bytes) < 2.0 * cache;
+            const Index budget = together ? shared_cache : cache;
+            const Index most = std::clamp<Index>(budget / tile_bytes, 14, 256);
+            groups = (tiles + most - 1) / most;
+            group = (tiles + groups - 1) / groups;
+            // Odd numbers of cache lines, so that the positions do not fall into the same sets.
+            v_stride = ic_blocks * group * W + (ic_blocks * group % 2 ? 0 : W);
+            m_stride = group * block_width + W;
+        }
+
+        std::size_t input_bytes() const {
+            return align_up(std::size_t(A * A * v_stride) * sizeof(T));
+        }
+        // One thread's products of a block of output channels, and its strip of pixels.
+        std::size_t thread_bytes() const {
+            const Index strip = std::max<Index>(A * (tile_columns * M + A) * W,
+                                                M * (tile_columns * M + W) * block_width);
+            return align_up(std::size_t(A * A * m_stride + strip) * sizeof(T));
+        }
+    };
+
+    WinogradPlan(const Conv2d& problem, const WeightSet& weights)
+        : p(problem), s(p), packed(pack(weights)) {}
+
+    static std::size_t workspace_bytes(const Conv2d& p) {
+        const Schedule s(p);
+        const auto threads = std::size_t(p.threads);
+        return s.input_bytes() * (s.together ? 1 : threads) + s.thread_bytes() * threads;
+    }
+
+    void run(const void* const* inputs, void* output, std::byte* workspace) const override {
+        const T* input = static_cast<const T*>(inputs[0]);
+        T* out = static_cast<T*>(output);
+        const auto image = [&](Index n) { return input + n * p.IC * p.IH * p.IW; };
+        const auto result = [&](Index n) { return out + n * p.OC * p.OH * p.OW; };
+        const auto memory = [&](std::size_t at) { return reinterpret_cast<T*>(workspace + at); };
+        if (!s.together) {
+            const std::size_t each = s.input_bytes() + s.thread_bytes();
+            parallel_for(p.threads, p.N * s.groups, [&](Index i, int thread) {
+                const Index n = i / s.groups, first = i % s.groups * s.group;
+                const Index count = std::min(s.group, s.tiles - first);
+                T* v = memory(std::size_t(thread) * each);
+                T* m = memory(std::size_t(thread) * each + s.input_bytes());
+                for (Index block = 0; block < s.ic_blocks; ++block)
+                    transform_input(image(n), block, first, count, v, m + A * A * s.m_stride);
+                for (Index block = 0; block < s.oc_blocks; ++block)
+                    multiply(v, block, first, count, m, result(n));
+            });
+            return;
+        }
+        T* v = memory(0);
+        const auto own = [&](int thread) {
+            return memory(s.input_bytes() + std::size_t(thread) * s.thread_bytes());
+        };
+        for (Index i = 0; i < p.N * s.groups; ++i) {
+            const Index n = i / s.groups, first = i % s.groups * s.group;
+            const Index count = std::min(s.group, s.tiles - first);
+            parallel_for(p.threads, s.ic_blocks, [&](Index block, int thread) {
+                transform_input(image(n), block, first, count, v, own(thread) + A * A * s.m_stride);
+            });
+            parallel_for(p.threads, s.oc_blocks, [&](Index block, int thread) {
+                multiply(v, block, first, count, own(thread), result(n));
+            });
+        }
+    }
+
+  private:
+    // Tiles [first, first + count) of one block of input channels into v (position, block, tile,
+    // W).
+    void transform_input(const T* image, Index block, Index first, Index count, T* v,
+                         T* strip) const {
+        T* to = v + block * s.group * W;
+        for (Index done = 0; done < count;) {
+            const Index row = (first + done) / s.tile_columns;
+            const Index column = (first + done) % s.tile_columns;
+            const Index run = std::min(count - done, s.tile_columns - column);
+            const Index width = run * M + R - 1;
+            load_strip(image, block, row * M - p.pad_top, column * M - p.pad_left, width, strip);
+            for (Index t = 0; t < run; ++t)
+                F::template input<T>(strip + t * M * W, width * W, to + (done + t) * W, s.v_stride);
+            done += run;
+        }
+    }
+
+    // A rows and `width` columns of a block of channels, from row and column of the image, which
+    // may lie outside, as (row, column, W).
+    void load_strip(const T* image, Index block, Index row, Index column, Index width,
+                    T* strip) const {
+        const Index channels = std::min<Index>(W, p.IC - block * W), plane = p.IH * p.IW;
+        const T* from = image + block * W * plane;
+        for (Index h = 0; h < A; ++h) {
+            // Rows that only absent outputs would read count as padding.
+            const Index in_row = row + h;
+            const Index ih =
+                in_row < p.IH + p.pad_bottom ? padded_source(in_row, p.IH, p.padding_mode) : -1;
+            T* to = strip + h * width * W;
+            if (ih < 0) {
+                std::fill(to, to + width * W, T(0));
+                continue;
+            }
+            const T* pixels = from + ih * p.IW;
+            for (Index begin = 0; begin < width; begin += W) {
+                const Index n = std::min<Index>(W, width - begin), iw = column + begin;
+                Vec<T> square[W];
+                if (iw >= 0 && iw + W <= p.IW && channels == W) {
+#pragma GCC unroll 16
+                    for (int c = 0; c < W; ++c) square[c] = load(pixels + c * plane + iw);
+                } else {
+                    const Index low = std::clamp<Index>(-iw, 0, n);
+                    const Index high = std::clamp<Index>(p.IW - iw, low, n);
+                    const LaneMask<T> inside((1u << high) - (1u << low));
+                    for (int c = 0; c < W; ++c)
+                        square[c] = c < channels ? inside.load(pixels + c * plane + iw) : Vec<T>{};
+                    if (p.padding_mode != PaddingMode::zeros)
+                        for (Index l = 0; l < n; ++l) {
+                            if ((l >= low && l < high) || iw + l >= p.IW + p.pad_right) continue;
+                            const Index source = padded_source(iw + l, p.IW, p.padding_mode);
+                            for (int c = 0; c < channels; ++c)
+                                square[c][l] = pixels[c * plane + source];
+                        }
+                }
+                transpose<T>(square);
+                for (Index l = 0; l < n; ++l) store(to + (begin + l) * W, square[l]);
+            }
+        }
+    }
+
+    // The products of one block of output channels, and from them its pixels.
+    void multiply(const T* v, Index block, Index first, Index count, T* m, T* out) const {
+        const int vectors = int(std::min<Index>(max_vectors, s.oc_vectors - block * max_vectors));
+        const Index width = vectors * W, first_oc = block * block_width;
+        const Index K = s.ic_blocks * W;
+        const T* bias = packed->template as<T>() + first_oc;
+        const T* weights = packed->template as<T>() + s.oc_vectors * W + first_oc * K * A * A;
+        const Index most = max_pixels(vectors), tiles = (count + most - 1) / most;
+        const Index pixels = (count + tiles - 1) / tiles;
+        const ChannelTile<T> run = find_channel_tile<T, W>(vectors, pixels);
+        const Reduction<T> reduction{s.ic_blocks, 1, W, s.group * W, 0, 1, W};
+        alignas(cache_line) static constexpr T zeros[max_vectors * W] = {};
+        for (int position = 0; position < A * A; ++position)
+            for (Index t = 0; t < tiles; ++t) {
+                const Index tile = std::min(t * pixels, count - pixels);
+                run(reduction, v + position * s.v_stride + tile * W, weights + position * K * width,
+                    zeros, m + position * s.m_stride + tile * width);
+            }
+        T* strip = m + A * A * s.m_stride;
+        for (Index done = 0; done < count;) {
+            const Index row = (first + done) / s.tile_columns;
+            const Index column = (first + done) % s.tile_columns;
+            const Index run = std::min(count - done, s.tile_columns - column);
+            const Index pitch = run * M * width;
+            for (Index t = 0; t < run; ++t)
+                for (int vector = 0; vector < vectors; ++vector)
+                    F::template output<T>(m + (done + t) * width + vector * W, s.m_stride,
+                                          load(bias + vector * W),
+                                          strip + t * M * width + vector * W, pitch, width);
+            store_strip(strip, pitch, width, row * M, column * M, run * M, first_oc, out);
+            done += run;
+        }
+    }
+
+    void store_strip(const T* strip, Index pitch, Index width, Index oh, Index ow, Index columns,
+                     Index first_oc, T* out) const {
+        const Index plane = p.OH * p.OW;
+        const Index rows = std::min<Index>(M, p.OH - oh), real = std::min(columns, p.OW - ow);
+        for (Index vector = 0; vector < width / W; ++vector) {
+            const Index oc = first_oc + vector * W, channels = std::min<Index>(W, p.OC - oc);
+            for (Index h = 0; h < rows; ++h) {
+                const T* from = strip + h * pitch + vector * W;
+                T* to = out + oc * plane + (oh + h) * p.OW + ow;
+                for (Index w = 0; w < real; w += W)
+                    store_channels(from + w * width, width, std::min<Index>(W, real - w), channels,
+                                   to + w, plane);
+            }
+        }
+    }
+
+    // Bias, then weights as (block of OC, position, IC, channels of the block), absent ones zero.
+    std::shared_ptr<const Buffer> pack(const WeightSet& weights) const {
+        const Index K = s.ic_blocks * W, padded_oc = s.oc_vectors * W;
+        const std::size_t bytes = std::size_t(padded_oc * (K * A * A + 1)) * sizeof(T);
+        const std::string name = "winograd " + std::to_string(M) + " " + std::to_string(R);
+        return weights.packed(name, bytes, [&](Buffer& buffer) {
+            T* bias = buffer.as<T>();
+            T* to = bias + padded_oc;
+            const T* from_bias = weights.data<T>(1);
+            const T* from = weights.data<T>(0);
+            parallel_for(p.threads, s.oc_blocks, [&](Index block, int) {
+                const Index first = block * block_width;
+                const Index width = std::min(block_width, padded_oc - first);
+                T* start = to + first * K * A * A;
+                std::fill(start, start + width * K * A * A, T(0));
+                for (Index c = 0; c < width; ++c) {
+                    const Index oc = first + c;
+                    bias[oc] = oc < p.OC && from_bias ? from_bias[oc] : T(0);
+                    if (oc >= p.OC) continue;
+                    for (Index ic = 0; ic < p.IC; ++ic) {
+                        double u[A * A];
+                        F::weight(from + (oc * p.IC + ic) * R * R, u);
+                        for (int i = 0; i < A * A; ++i) start[(i * K + ic) * width + c] = T(u[i]);
+                    }
+                }
+            });
+        });
+    }
+
+    Conv2d p;
+    Schedule s;
+    std::shared_ptr<const Buffer> packed;
+};
+
+// Cycles for tiles of m x m: products and transforms, which the threads share, and the transformed
+// weights' way through memory, which they do not. Measured on Zen 4: a transform costs some 6
+// cycles for each vector, a byte of weights 0.07 where the layer's work is small against their
+// size.
+double tile_cost(const Conv2d& p, Index m, int threads) {
+    const double W = AI3_VECTOR_BYTES / double(size_of(p.dtype));
+    const double positions = double((m + p.KH - 1) * (m + p.KH - 1));
+    const double tiles = double(p.N) * double((p.OH + m - 1) / m) * double((p.OW + m - 1) / m);
+    const double ic = std::ceil(double(p.IC) / W), oc = std::ceil(double(p.OC) / W);
+    const double work = tiles * positions * (ic * W * oc + 6 * (ic + oc));
+    const double bytes = positions * ic * oc * W * W * double(size_of(p.dtype));
+    return work / threads + 0.07 * bytes;
+}
+
+// The output tile of plain 'winograd'; for some threads, whatever their number, so that the result
+// does not depend on it.
+Index best_tile(const Conv2d& p) {
+    if (p.KH == 5) return 2;
+    Index best = 2;
+    for (Index m : {4, 6})
+        if (tile_cost(p, m, 2) < tile_cost(p, best, 2)) best = m;
+    return best;
+}
+
+template <typename F>
+auto with_plan(const Conv2d& p, Index tile, F&& f) {
+    return with_type(p.dtype, [&](auto zero) {
+        using T = decltype(zero);
+        if (p.KH == 5) return f(std::type_identity<WinogradPlan<T, 2, 5>>{});
+        if (tile == 2) return f(std::type_identity<WinogradPlan<T, 2, 3>>{});
+        if (tile == 4) return f(std::type_identity<WinogradPlan<T, 4, 3>>{});
+        return f(std::type_identity<WinogradPlan<T, 6, 3>>{});
+    });
+}
+
+// `tile` is m, 0: the best for the shape.
+template <Index tile>
+class WinogradAlgorithm final : public Algorithm<Conv2d> {
+  public:
+    std::string_view name() const override {
+        return tile == 2   ? "winograd f2"
+               : tile == 4 ? "winograd f4"
+               : tile == 6 ? "winograd f6"
+                           : "winograd";
+    }
+
+    std::string refusal(const Conv2d& p) const override {
+        if (p.KH != p.KW || (p.KH != 3 && (p.KH != 5 || tile > 2)))
+            return "the kernel is " + std::to_string(p.KH) + "x" + std::to_string(p.KW) +
+                   (tile > 2 ? ", not 3x3" : ", not 3x3 or 5x5");
+        if (p.stride_h != 1 || p.stride_w != 1) return "the stride is above 1";
+        if (p.dilation_h != 1 || p.dilation_w != 1) return "the dilation is above 1";
+        if (p.groups != 1) return "the channels are in groups";
+        return {};
+    }
+
+    std::size_t workspace_bytes(const Conv2d& p) const override {
+        return with_plan(p, chosen(p),
+                         [&](auto plan) { return decltype(plan)::type::workspace_bytes(p); });
+    }
+
+    std::unique_ptr<Plan> plan(const Conv2d& p, const WeightSet& weights) const override {
+        return with_plan(p, chosen(p), [&](auto plan) -> std::unique_ptr<Plan> {
+            return std::make_unique<typename decltype(plan)::type>(p, weights);
+        });
+    }
+
+    // Only the plain name stands for election.
+    double cost(const Conv2d& p) const override {
+        return tile ? Algorithm<Conv2d>::cost(p) : tile_cost(p, best_tile(p), p.threads);
+    }
+
+  private:
+    static Index chosen(const Conv2d& p) { return tile ? tile : best_tile(p); }
+};
+
+const Register<Conv2d, WinogradAlgorithm<0>> best;
+const Register<Conv2d, WinogradAlgorithm<2>> f2;
+const Register<Conv2d, WinogradAlgorithm<4>> f4;
+const Register<Conv2d, WinogradAlgorithm<6>> f6;
+
+}  // namespace
+}  // namespace ai3
