@@ -13,6 +13,6 @@ NAMES = networks.NAMES
 
 def cases(name: str) -> Iterator[Case]:
     def swap(module: nn.Module, algorithm: str) -> ai3.Model:
-        return ai3.swap_backend(module, {"conv2d": algorithm})
+        return ai3.swap_backend(module, {"conv2d": algorithm}, unsupported="direct")
 
     return networks.cases("swap_backend", name, swap)

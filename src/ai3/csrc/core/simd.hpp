@@ -187,7 +187,14 @@ inline T sum(Vec<T> v) {
 // Lane l is lane index[l] of `a` and then `b`.
 template <typename T>
 inline Vec<T> shuffle(Vec<T> a, Vec<T> b, VecIndex<T> index) {
+#if defined(__clang__)
+    Vec<T> v;
+    for (int l = 0; l < lanes<T>; ++l)
+        v[l] = index[l] < lanes<T> ? a[index[l]] : b[index[l] - lanes<T>];
+    return v;
+#else
     return __builtin_shuffle(a, b, index);
+#endif
 }
 
 // The larger of each two lanes, NaN where either is.
