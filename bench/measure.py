@@ -34,7 +34,7 @@ def compare(
     sides: Mapping[str, Callable[[], object]],
     *,
     seconds: float = 1.0,
-    epsilons: float = 200,
+    epsilons: float = 2000,
 ) -> dict[str, Timing]:
     """Time each side for about `seconds`; `ratio` is that of the first side's time to its own.
 

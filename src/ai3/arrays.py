@@ -24,8 +24,7 @@ def readable(array: Any) -> Any:
         # Sparse and quantised tensors have no dense memory; a negative bit is not in the memory.
         if array.layout != sys.modules["torch"].strided or array.is_quantized:
             raise TypeError(f"expected a dense tensor, not one of layout {array.layout}")
-        array = array.detach()
-        return array.resolve_neg() if array.is_neg() else array
+        return array.detach().resolve_neg() if array.is_neg() else array
     return array
 
 
