@@ -12,10 +12,11 @@ def make_problem(
     op: str,
     inputs: list[torch.Tensor],
     weights: list[torch.Tensor | None] | None = None,
+    threads: int = 0,
     **attributes: Any,
 ) -> Any:
     specs = [core.Spec(str(x.dtype).removeprefix("torch."), tuple(x.shape)) for x in inputs]
-    return core.problem(op, specs, core.Weights.of(weights or []), attributes)
+    return core.problem(op, specs, core.Weights.of(weights or []), attributes, threads)
 
 
 def assert_within(
@@ -49,19 +50,33 @@ def check_algorithms(
     magnitude: float,
     **attributes: Any,
 ) -> None:
-    """The reference and every algorithm of an operation give what torch gives for float64."""
-    problem = make_problem(core, op, inputs, weights, **attributes)
-    assert problem.output.shape == tuple(expected.shape)
-    results = {name: problem.run(name, *inputs) for name in core.algorithms()[op]}
-    results["reference"] = problem.reference(*inputs)
-    for name, result in results.items():
-        actual = result.torch()
+    """The reference and every algorithm of an operation give what torch gives for float64; so do
+    two threads, to the bit as one does."""
+    one, two = (make_problem(core, op, inputs, weights, n, **attributes) for n in (1, 2))
+    assert one.output.shape == tuple(expected.shape)
+    results = {"reference": one.reference(*inputs).torch()}
+    for algorithm in core.algorithms()[op]:
+        results[algorithm] = one.run(algorithm, *inputs).torch()
+        assert_same_bits(two.run(algorithm, *inputs).torch(), results[algorithm])
+    for name, actual in results.items():
         assert actual.dtype == inputs[0].dtype, name
         finite = expected.isfinite()
-        assert torch.equal(actual[~finite].nan_to_num(), expected[~finite].to(actual).nan_to_num())
-        assert_within(
-            actual[finite],
-            expected[finite],
-            reduction=reduction,
-            magnitude=magnitude,
-        )
+        assert_same_bits(actual[~finite].double(), expected[~finite])
+        assert_within(actual[finite], expected[finite], reduction=reduction, magnitude=magnitude)
+
+
+def run_in_place(
+    core: ModuleType, problem: Any, algorithm: str, first: torch.Tensor, *others: torch.Tensor
+) -> Any:
+    """The result of an operation that writes its output over its first input."""
+    specs = problem.inputs
+    copy_in = core.problem("flatten", [specs[0]])
+    copy_out = core.problem("flatten", [problem.output])
+    memory = ("arena", 0)
+    steps = [
+        (copy_in, "direct", [("input", 0)], memory),
+        (problem, algorithm, [memory, *(("input", 1 + i) for i in range(len(others)))], memory),
+        (copy_out, "direct", [memory], ("output", 0)),
+    ]
+    executor = core.Executor(specs, [problem.output], steps, problem.output.bytes)
+    return executor([first, *others])[0]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ai3 import _core
-from test.unit.checks import check_algorithms, make_problem
+from test.unit.checks import check_algorithms, make_problem, run_in_place
 
 ALGORITHMS = _core.algorithms()["add"]
 DTYPES = [torch.float32, torch.float64]
@@ -39,6 +39,22 @@ def test_equals_torch(core: ModuleType, name: str, alpha: float, dtype: torch.dt
     a, b = (torch.randn(shape, dtype=dtype) for shape in SHAPES[name])
     expected = torch.add(a.double(), b.double(), alpha=alpha)
     check_algorithms(core, "add", [a, b], expected, reduction=1, magnitude=4, alpha=alpha)
+
+
+def test_larger_than_the_caches(core: ModuleType) -> None:
+    a, b = torch.randn(2, 3500007), torch.randn(2, 1)
+    check_algorithms(core, "add", [a, b], a.double() + b.double(), reduction=1, magnitude=4)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("shape", [(3, 70001), (70001,), (3, 1), ()])
+def test_in_place_on_the_first_input(
+    core: ModuleType, algorithm: str, shape: tuple[int, ...]
+) -> None:
+    a, b = torch.randn(3, 70001), torch.randn(shape)
+    assert torch.equal(
+        run_in_place(core, make_problem(core, "add", [a, b]), algorithm, a, b), a + b
+    )
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from ai3 import _core
-from test.unit.checks import check_algorithms, make_problem
+from test.unit.checks import assert_same_bits, check_algorithms, make_problem, run_in_place
 
 ALGORITHMS = _core.algorithms()["batchnorm2d"]
 DTYPES = [torch.float32, torch.float64]
@@ -34,6 +34,21 @@ def test_equals_torch(
     check_algorithms(
         core, "batchnorm2d", [x], expected, weights, reduction=1, magnitude=40, eps=1e-3
     )
+
+
+def test_larger_than_the_caches(core: ModuleType) -> None:
+    x, mean, variance = torch.randn(1, 3, 1500, 1501), torch.randn(3), torch.rand(3) + 0.1
+    expected = F.batch_norm(x.double(), mean.double(), variance.double())
+    weights = [None, None, mean, variance]
+    check_algorithms(core, "batchnorm2d", [x], expected, weights, reduction=1, magnitude=40)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_in_place(core: ModuleType, algorithm: str) -> None:
+    x = torch.randn(2, 5, 90, 91)
+    weights = [torch.randn(5), torch.randn(5), torch.randn(5), torch.rand(5) + 0.1]
+    problem = make_problem(core, "batchnorm2d", [x], weights)
+    assert_same_bits(run_in_place(core, problem, algorithm, x), problem.run(algorithm, x).torch())
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

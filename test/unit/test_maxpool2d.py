@@ -62,6 +62,10 @@ def test_equals_torch(core: ModuleType, name: str, dtype: torch.dtype) -> None:
     check(core, torch.randn(shape, dtype=dtype), attributes)
 
 
+def test_larger_than_the_caches(core: ModuleType) -> None:
+    check(core, torch.randn(1, 2600, 2608), {"kernel_size": 3, "stride": 1, "padding": 1})
+
+
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[tuple[int, ...], dict[str, Any]]:
     def pair(low: int, high: int) -> tuple[int, int]:

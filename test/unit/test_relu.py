@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ai3 import _core
-from test.unit.checks import check_algorithms, make_problem
+from test.unit.checks import check_algorithms, make_problem, run_in_place
 
 ALGORITHMS = _core.algorithms()["relu"]
 DTYPES = [torch.float32, torch.float64]
@@ -18,6 +18,11 @@ DTYPES = [torch.float32, torch.float64]
 )
 def test_equals_torch(core: ModuleType, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     x = torch.randn(shape, dtype=dtype)
+    check_algorithms(core, "relu", [x], x.double().relu(), reduction=0, magnitude=0)
+
+
+def test_larger_than_the_caches(core: ModuleType) -> None:
+    x = torch.randn(2, 3500007)
     check_algorithms(core, "relu", [x], x.double().relu(), reduction=0, magnitude=0)
 
 
@@ -34,6 +39,12 @@ def test_input_is_not_overwritten(core: ModuleType, algorithm: str) -> None:
     before = x.clone()
     make_problem(core, "relu", [x]).run(algorithm, x)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_in_place(core: ModuleType, algorithm: str) -> None:
+    x = torch.randn(70001)
+    assert torch.equal(run_in_place(core, make_problem(core, "relu", [x]), algorithm, x), x.relu())
 
 
 def test_huge_shape_is_planned() -> None:

@@ -85,6 +85,13 @@ inline void stream_fence() {
 #endif
 }
 
+// Fetches `n` elements into the second-level cache. Always inline, as the compiler drops a call of
+// a function that does nothing else.
+template <typename T>
+[[gnu::always_inline]] inline void fetch(const T* p, Index n) {
+    for (Index i = 0; i < n; i += cache_line / Index(sizeof(T))) __builtin_prefetch(p + i, 0, 2);
+}
+
 // Some lanes of a vector, lane l as bit l. Memory of the other lanes is not touched, reads as zero.
 template <typename T>
 class LaneMask {

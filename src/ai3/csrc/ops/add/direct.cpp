@@ -3,11 +3,10 @@
 // the first input.
 
 #include "ops/add/op.hpp"
+#include "ops/relu/elementwise.hpp"
 
 namespace ai3 {
 namespace {
-
-constexpr Index grain = 1 << 15;
 
 struct Dimension {
     Index extent, a, b;
@@ -30,9 +29,12 @@ std::vector<Dimension> merged(const Add& p) {
 }
 
 template <typename T, bool a_runs, bool b_runs>
-void add_row(const T* a, const T* b, T alpha, T* out, Index n) {
-#pragma GCC ivdep
-    for (Index i = 0; i < n; ++i) out[i] = a[a_runs ? i : 0] + alpha * b[b_runs ? i : 0];
+void add_row(const T* a, const T* b, T alpha, T* out, Index n, bool past_cache) {
+    const Vec<T> factor = broadcast(alpha);
+    compute_elements(out, 0, n, past_cache, [&](auto at) {
+        const Vec<T> x = a_runs ? at(a) : broadcast(*a), y = b_runs ? at(b) : broadcast(*b);
+        return x + factor * y;
+    });
 }
 
 template <typename T>
@@ -49,7 +51,8 @@ class AddPlan final : public Plan {
         const T* a = static_cast<const T*>(inputs[0]);
         const T* b = static_cast<const T*>(inputs[1]);
         T* out = static_cast<T*>(output);
-        parallel_ranges(threads, size, grain, [&](Index begin, Index end) {
+        const bool past_cache = written_past_cache(size, dims[0].extent, a, out);
+        parallel_ranges(threads, size, elementwise_grain, [&](Index begin, Index end) {
             for (Index i = begin; i < end;) {
                 const Index inner = i % dims[0].extent;
                 Index at_a = inner * dims[0].a, at_b = inner * dims[0].b;
@@ -60,7 +63,7 @@ class AddPlan final : public Plan {
                     rest /= dims[d].extent;
                 }
                 const Index n = std::min(dims[0].extent - inner, end - i);
-                row(a + at_a, b + at_b, alpha, out + i, n);
+                row(a + at_a, b + at_b, alpha, out + i, n, past_cache);
                 i += n;
             }
         });
@@ -71,7 +74,7 @@ class AddPlan final : public Plan {
     Index size;
     T alpha;
     int threads;
-    void (*row)(const T*, const T*, T, T*, Index);
+    void (*row)(const T*, const T*, T, T*, Index, bool);
 };
 
 class Direct final : public Algorithm<Add> {

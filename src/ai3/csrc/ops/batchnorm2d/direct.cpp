@@ -2,11 +2,10 @@
 // Right in place too.
 
 #include "ops/batchnorm2d/op.hpp"
+#include "ops/relu/elementwise.hpp"
 
 namespace ai3 {
 namespace {
-
-constexpr Index grain = 1 << 15;
 
 template <typename T>
 class BatchNorm2dPlan final : public Plan {
@@ -22,13 +21,15 @@ class BatchNorm2dPlan final : public Plan {
     void run(const void* const* inputs, void* output, std::byte*) const override {
         const T* in = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
-        parallel_ranges(p.threads, p.N * p.C * p.plane, grain, [&](Index i, Index end) {
+        const Index size = p.N * p.C * p.plane;
+        const bool past_cache = written_past_cache(size, p.plane, in, out);
+        parallel_ranges(p.threads, size, elementwise_grain, [&](Index i, Index end) {
             while (i < end) {
-                const std::size_t c = std::size_t(i / p.plane % p.C);
-                const Index stop = std::min((i / p.plane + 1) * p.plane, end);
-                const T scale = scales[c], shift = shifts[c];
-#pragma GCC ivdep
-                for (Index k = i; k < stop; ++k) out[k] = in[k] * scale + shift;
+                const Index plane = i / p.plane, stop = std::min((plane + 1) * p.plane, end);
+                const Vec<T> scale = broadcast(scales[std::size_t(plane % p.C)]);
+                const Vec<T> shift = broadcast(shifts[std::size_t(plane % p.C)]);
+                compute_elements(out, i, stop, past_cache,
+                                 [&](auto at) { return at(in) * scale + shift; });
                 i = stop;
             }
         });

@@ -1,8 +1,8 @@
-// Linear for many input rows: a blocked matrix product. Vectors run along the input's rows; a tile
-// of V vectors of rows x C weight rows stays in registers while each step multiplies V input
-// vectors by C broadcast weights. A block of the input is packed, transposed, into L2. The weight
-// is copied C rows at a time, to a pitch at which they do not share cache sets, as rows of 2^n
-// elements would.
+// Linear for many input rows: a blocked matrix product. Rows of one factor (input or weight) are
+// the lanes of vectors, rows of the other are broadcast: a tile of V vectors x C rows stays in
+// registers while each step multiplies V vectors by C scalars. A block of the first factor is
+// packed, transposed, into L2. The second is copied C rows at a time, to a pitch at which they do
+// not share cache sets, as rows of 2^n elements would.
 //
 // Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", TOMS 34(3), 2008.
 #pragma once
@@ -19,27 +19,32 @@ class PanelsPlan final : public Plan {
     static constexpr Index W = lanes<T>;
     static constexpr Index V = 2;
     static constexpr Index panel = V * W;
-    static constexpr Index max_columns = accumulators / V;
-    // Elements along IC and input rows in a block.
+    static constexpr Index max_scalars = accumulators / V;
+    // Elements along IC and panels in a block.
     static constexpr Index block_k = 4096 / sizeof(T);
-    static constexpr Index block_m = 256;
+    static constexpr Index block_panels = 256 / panel;
     static constexpr Index pitch = block_k + cache_line / sizeof(T);
 
     struct Workspace {
-        alignas(cache_line) T input[block_m * block_k];
-        T weight[max_columns * pitch];
-        T sums[(max_columns + W) * panel];
+        alignas(cache_line) T packed[block_panels * panel * block_k];
+        T scalars[max_scalars * pitch];
+        T sums[(max_scalars + W) * panel];
     };
 
-    using Tile = void (*)(const T* input, const T* weight, Index n, T* sums);
+    using Tile = void (*)(const T* packed, const T* scalars, Index n, T* sums);
 
   public:
     PanelsPlan(const Linear& problem, const WeightSet& weights)
         : p(problem), weight(weights.data<T>(0)), bias(weights.data<T>(1)) {
-        const Index tiles = (p.OC + max_columns - 1) / max_columns;
-        columns = (p.OC + tiles - 1) / tiles;
-        tile = tile_for<V>(columns);
-        half_tile = tile_for<1>(columns);
+        // Lanes of weight rows are lanes of the output, which otherwise has to be transposed; but
+        // the packing is worth its time for fewer of them than there are input rows only.
+        weight_lanes = p.M >= p.OC && (p.OC % W == 0 || p.OC >= 8 * W);
+        lane_rows = weight_lanes ? p.OC : p.M;
+        scalar_rows = weight_lanes ? p.M : p.OC;
+        const Index tiles = (scalar_rows + max_scalars - 1) / max_scalars;
+        tile_rows = (scalar_rows + tiles - 1) / tiles;
+        tile = tile_for<V>(tile_rows);
+        half_tile = tile_for<1>(tile_rows);
     }
 
     static std::size_t workspace_bytes(const Linear& p) {
@@ -48,54 +53,58 @@ class PanelsPlan final : public Plan {
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
         const T* in = static_cast<const T*>(inputs[0]);
-        T* out = static_cast<T*>(output);
-        const Index panels = (p.M + panel - 1) / panel, tiles = (p.OC + columns - 1) / columns;
-        const Index wanted = 4 * p.threads;
-        const Index parts_m = (panels * panel + block_m - 1) / block_m;
-        const Index parts_n = p.threads == 1 ? 1 : std::clamp<Index>(wanted / parts_m, 1, tiles);
-        parallel_for(p.threads, parts_m * parts_n, [&](Index i, int thread) {
-            const Index part_m = i / parts_n, part_n = i % parts_n;
-            Workspace& space = reinterpret_cast<Workspace*>(workspace)[thread];
-            const Index m = panels * part_m / parts_m * panel;
-            const Index m_end = std::min(panels * (part_m + 1) / parts_m * panel, p.M);
-            const Index oc = tiles * part_n / parts_n * columns;
-            const Index oc_end = std::min(tiles * (part_n + 1) / parts_n * columns, p.OC);
+        const T* lane_side = weight_lanes ? weight : in;
+        const T* scalar_side = weight_lanes ? in : weight;
+        const Index panels = (lane_rows + panel - 1) / panel;
+        const Index tiles = (scalar_rows + tile_rows - 1) / tile_rows;
+        // Every thread gets as much work as the others: of the panels where they divide so.
+        const Index threads = p.threads;
+        Index lane_parts = (panels + block_panels - 1) / block_panels, scalar_parts = 1;
+        if (panels % threads == 0)
+            lane_parts = (lane_parts + threads - 1) / threads * threads;
+        else if (lane_parts < 4 * threads)
+            scalar_parts = std::min(threads, tiles);
+        parallel_for(p.threads, lane_parts * scalar_parts, [&](Index i, int thread) {
+            const Index part = i / scalar_parts, scalar_part = i % scalar_parts;
+            const Index begin = panels * part / lane_parts * panel;
+            const Index end = std::min(panels * (part + 1) / lane_parts * panel, lane_rows);
+            const Index first = tiles * scalar_part / scalar_parts * tile_rows;
+            const Index last =
+                std::min(tiles * (scalar_part + 1) / scalar_parts * tile_rows, scalar_rows);
             for (Index k = 0; k == 0 || k < p.IC; k += block_k)
-                add_block(in, out, m, m_end, oc, oc_end, k, space);
+                add_block(lane_side, scalar_side, begin, end, first, last, k,
+                          static_cast<T*>(output), reinterpret_cast<Workspace*>(workspace)[thread]);
         });
     }
 
   private:
-    // Output rows [m, m_end) x columns [oc, oc_end): adds the products of one block from element k
-    // on.
-    void add_block(const T* in, T* out, Index m, Index m_end, Index oc, Index oc_end, Index k,
-                   Workspace& space) const {
-        const Index n = std::min(block_k, p.IC - k);
-        for (Index row = m; row < m_end; row += W)
-            pack(in + row * p.IC + k, std::min(W, m_end - row), n,
-                 space.input + (row - m) / panel * panel * n + (row - m) % panel);
-        for (; oc < oc_end; oc += columns) {
-            const Index C = std::min(columns, oc_end - oc);
-            for (Index c = 0; c < C; ++c) {
-                const T* from = weight + (oc + c) * p.IC + k;
-                std::copy(from, from + n, space.weight + c * pitch);
-            }
-            const Index next = oc + columns, panels = (m_end - m + panel - 1) / panel;
-            for (Index row = m; row < m_end; row += panel) {
-                const Index part = (row - m) / panel;
-                for (Index c = columns * part / panels; c < columns * (part + 1) / panels; ++c)
-                    if (next + c < p.OC) prefetch(weight + (next + c) * p.IC + k, n);
-                const Tile multiply = m_end - row > W ? tile : half_tile;
-                multiply(space.input + (row - m) * n, space.weight, n, space.sums);
-                add_sums(space.sums, std::min(panel, m_end - row), C, bias ? bias + oc : nullptr,
-                         k == 0, out + row * p.OC + oc);
+    // The products of one block along IC, from element k on, of the rows [begin, end) of lanes and
+    // [row, last) of scalars.
+    void add_block(const T* lane_side, const T* scalar_side, Index begin, Index end, Index row,
+                   Index last, Index k, T* out, Workspace& space) const {
+        const Index n = std::min(block_k, p.IC - k), panels = (end - begin + panel - 1) / panel;
+        for (Index lane = begin; lane < end; lane += W)
+            pack(lane_side + lane * p.IC + k, std::min(W, end - lane), n,
+                 space.packed + (lane - begin) / panel * panel * n + (lane - begin) % panel);
+        for (; row < last; row += tile_rows) {
+            const Index C = std::min(tile_rows, last - row);
+            const T* from = scalar_side + row * p.IC + k;
+            for (Index c = 0; c < C; ++c)
+                std::copy(from + c * p.IC, from + c * p.IC + n, space.scalars + c * pitch);
+            const T* next = from + C * p.IC;
+            const Index next_rows = std::min(tile_rows, last - row - C);
+            for (Index i = 0; i < panels; ++i) {
+                for (Index c = next_rows * i / panels; c < next_rows * (i + 1) / panels; ++c)
+                    fetch(next + c * p.IC, n);
+                const Index lane = begin + i * panel, count = std::min(panel, end - lane);
+                (count > W ? tile : half_tile)(space.packed + i * panel * n, space.scalars, n,
+                                               space.sums);
+                if (weight_lanes)
+                    add_rows(space.sums, C, count, k == 0, lane, out + row * p.OC + lane);
+                else
+                    add_columns(space.sums, count, C, k == 0, row, out + lane * p.OC + row);
             }
         }
-    }
-
-    static void prefetch(const T* from, Index n) {
-        for (Index i = 0; i < n; i += cache_line / Index(sizeof(T)))
-            __builtin_prefetch(from + i, 0, 2);
     }
 
     // Up to W rows of `n` elements to (n, panel), rows past the last as zeros.
@@ -110,19 +119,19 @@ class PanelsPlan final : public Plan {
         }
     }
 
-    // The first `vectors` of a panel.
+    // sums (C, panel) of the first `vectors` of a panel's vectors and C rows of scalars.
     template <int vectors, int C>
-    static void multiply(const T* input, const T* weight, Index n, T* sums) {
+    static void multiply(const T* packed, const T* scalars, Index n, T* sums) {
         Vec<T> acc[C][vectors] = {};
-        for (Index k = 0; k < n; ++k, input += panel, ++weight) {
+        for (Index k = 0; k < n; ++k, packed += panel, ++scalars) {
             Vec<T> x[vectors];
 #pragma GCC unroll 2
-            for (int v = 0; v < vectors; ++v) x[v] = load(input + v * W);
+            for (int v = 0; v < vectors; ++v) x[v] = load(packed + v * W);
 #pragma GCC unroll 16
             for (int c = 0; c < C; ++c) {
-                const Vec<T> w = broadcast(weight[c * pitch]);
+                const Vec<T> scalar = broadcast(scalars[c * pitch]);
 #pragma GCC unroll 2
-                for (int v = 0; v < vectors; ++v) acc[c][v] += w * x[v];
+                for (int v = 0; v < vectors; ++v) acc[c][v] += scalar * x[v];
             }
         }
 #pragma GCC unroll 16
@@ -131,37 +140,50 @@ class PanelsPlan final : public Plan {
             for (int v = 0; v < vectors; ++v) store(sums + c * panel + v * W, acc[c][v]);
     }
 
-    // sums (C, panel) to `rows` rows of C output columns.
-    void add_sums(const T* sums, Index rows, Index C, const T* start, bool first, T* out) const {
-        for (Index c = 0; c < C; c += W) {
-            const auto mask = LaneMask<T>::first(std::min(W, C - c));
-            const Vec<T> begin = first && start ? mask.load(start + c) : Vec<T>{};
+    // A vector of output elements, from column `oc` on: begins with the bias, then adds up.
+    void add(LaneMask<T> mask, Vec<T> sum, bool first, Index oc, T* out) const {
+        const Vec<T> before = !first ? mask.load(out) : bias ? mask.load(bias + oc) : Vec<T>{};
+        mask.store(out, before + sum);
+    }
+
+    // sums (rows, panel) to as many rows and `columns` columns of the output, from column `oc` on.
+    void add_rows(const T* sums, Index rows, Index columns, bool first, Index oc, T* out) const {
+        for (Index c = 0; c < columns; c += W) {
+            const auto mask = LaneMask<T>::first(std::min(W, columns - c));
+            for (Index row = 0; row < rows; ++row)
+                add(mask, load(sums + row * panel + c), first, oc + c, out + row * p.OC + c);
+        }
+    }
+
+    // The same of sums (columns, panel), which are transposed on their way.
+    void add_columns(const T* sums, Index rows, Index columns, bool first, Index oc, T* out) const {
+        for (Index c = 0; c < columns; c += W) {
+            const auto mask = LaneMask<T>::first(std::min(W, columns - c));
             for (Index row = 0; row < rows; row += W) {
                 Vec<T> square[W];
                 for (Index l = 0; l < W; ++l) square[l] = load(sums + (c + l) * panel + row);
                 transpose<T>(square);
-                for (Index l = 0; l < std::min(W, rows - row); ++l) {
-                    T* to = out + (row + l) * p.OC + c;
-                    mask.store(to, (first ? begin : mask.load(to)) + square[l]);
-                }
+                for (Index l = 0; l < std::min(W, rows - row); ++l)
+                    add(mask, square[l], first, oc + c, out + (row + l) * p.OC + c);
             }
         }
     }
 
     template <int vectors, int... C>
-    static Tile tile_of(Index columns, std::integer_sequence<int, C...>) {
+    static Tile tile_of(Index rows, std::integer_sequence<int, C...>) {
         static constexpr std::array<Tile, sizeof...(C)> tiles{multiply<vectors, C + 1>...};
-        return tiles[std::size_t(columns - 1)];
+        return tiles[std::size_t(rows - 1)];
     }
     template <int vectors>
-    static Tile tile_for(Index columns) {
-        return tile_of<vectors>(columns, std::make_integer_sequence<int, max_columns>{});
+    static Tile tile_for(Index rows) {
+        return tile_of<vectors>(rows, std::make_integer_sequence<int, max_scalars>{});
     }
 
     Linear p;
     const T* weight;
     const T* bias;
-    Index columns;
+    bool weight_lanes;
+    Index lane_rows, scalar_rows, tile_rows;
     Tile tile, half_tile;
 };
 

@@ -1,11 +1,11 @@
-// Reduction of every window of every plane, for a largest or a sum: over each window's rows first,
-// by whole vectors, then over the columns that remain. How depends on the plane:
+// Reduction of every window of every plane, to its largest element or its sum: over the window's
+// rows first, by whole vectors, then over the columns that remain. How depends on the plane:
 //
-//   whole    the window is the plane; as many planes at a time as a vector has lanes
-//   narrow   at most two vectors of columns: they stay in registers, shuffled once for each tap
-//   wide     rows of columns in L1; for stride 2 even and odd columns lie apart, so that
-//   neighbouring
-//            outputs read neighbouring columns there too
+//   whole     the window is the plane; as many planes at a time as a vector has lanes
+//   narrow    at most two vectors of columns: they stay in registers, shuffled once for each tap
+//   halving   windows of two neighbouring columns that do not overlap: even and odd lanes
+//   wide      rows of columns in L1; for stride 2 even and odd columns lie apart, so that
+//             neighbouring outputs read neighbouring columns there too
 //
 // A Rule<T> says what a reduction is: neutral(), combine(a, b), finish(v, oh, ow), which makes the
 // outputs (oh, ow + lane) of the reduced lanes, and uniform(), whether it does so everywhere alike.
@@ -13,6 +13,7 @@
 
 #include "core/simd.hpp"
 #include "ops/maxpool2d/window.hpp"
+#include "ops/relu/elementwise.hpp"
 
 namespace ai3 {
 
@@ -39,6 +40,8 @@ struct Axis {
         for (Index o = 0; o < outputs; ++o) spans.push_back(span(o));
         return spans;
     }
+
+    bool whole() const { return outputs == 1 && span(0).count == extent; }
 };
 
 struct Axes {
@@ -54,14 +57,23 @@ template <typename T, typename Rule>
 class SlidingPlan final : public Plan {
     static constexpr Index W = lanes<T>;
 
+    enum class Path { whole, narrow, halving, wide };
+
+    static Path path_for(const Axes& axes) {
+        const Axis& w = axes.w;
+        if (axes.h.whole() && w.whole()) return Path::whole;
+        if (w.extent <= 2 * W) return Path::narrow;
+        if (w.stride == 2 && w.most == 2 && w.step == 1 && w.pad == 0) return Path::halving;
+        return Path::wide;
+    }
+
     // Rows of columns under `outputs` neighbouring windows, as the wide path keeps them. A place
     // counts columns from the first window's start, padding included.
     struct Columns {
         Index phases, outputs, places, pitch, rows;
 
         explicit Columns(const Axis& w) {
-            const Index reach = (w.most - 1) * w.step + 1;
-            const Index many = std::max<Index>(2048, reach);
+            const Index reach = (w.most - 1) * w.step + 1, many = std::max<Index>(2048, reach);
             phases = w.stride == 2 ? 2 : 1;
             outputs = w.stride ? std::min(w.outputs, many / w.stride + 1) : w.outputs;
             places = w.stride ? (outputs - 1) * w.stride + reach : w.extent;
@@ -75,8 +87,8 @@ class SlidingPlan final : public Plan {
         std::size_t bytes() const { return align_up(std::size_t(rows * row()) * sizeof(T)); }
     };
 
-    // One element of each of W neighbouring windows: the column that its lane is shuffled from, and
-    // which windows have it.
+    // One element of each of W neighbouring windows: the lane that it is shuffled from, and which
+    // windows have it.
     struct Tap {
         VecIndex<T> from;
         LaneMask<T> inside;
@@ -117,24 +129,23 @@ class SlidingPlan final : public Plan {
         : planes(planes),
           h(axes.h),
           w(axes.w),
+          path(path_for(axes)),
+          row_step(h.step * w.extent),
           row_spans(h.spans()),
           column_spans(w.spans()),
           columns(w),
           threads(threads),
           rule(std::move(rule)) {
-        whole = h.outputs == 1 && row_spans[0].count == h.extent && w.outputs == 1 &&
-                column_spans[0].count == w.extent;
-        narrow = w.extent <= 2 * W;
-        disjoint_pairs = w.stride == 2 && w.most == 2 && w.step == 1 && w.pad == 0;
-        pairs = w.extent <= W && 2 * w.outputs <= W && this->rule.uniform();
-        most = 1;
-        for (const Span& span : column_spans) most = std::max(most, span.count);
-        if (narrow) find_taps();
-        for (Index k = 0; k < w.most; ++k) offsets.push_back(columns.at(k * w.step));
+        constexpr Index near_bytes = 8 << 20;
+        far = planes * plane_size() * Index(sizeof(T)) > near_bytes;
+        past_cache = planes * h.outputs * w.outputs * Index(sizeof(T)) >= cached_bytes;
+        if (path == Path::narrow) find_taps();
+        if (path == Path::wide)
+            for (Index k = 0; k < w.most; ++k) offsets.push_back(columns.at(k * w.step));
     }
 
     static std::size_t workspace_bytes(const Axes& axes, int threads) {
-        return axes.w.extent <= 2 * W ? 0 : std::size_t(threads) * Columns(axes.w).bytes();
+        return path_for(axes) == Path::wide ? std::size_t(threads) * Columns(axes.w).bytes() : 0;
     }
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
@@ -145,22 +156,62 @@ class SlidingPlan final : public Plan {
         const Index row_work = std::max<Index>(h.extent / h.outputs, 1) * w.extent;
         const Index tasks = std::clamp<Index>(rows / (task_elements / row_work + 1), 1, rows);
         parallel_for(threads, tasks, [&](Index i, int thread) {
-            const Index begin = rows * i / tasks, end = rows * (i + 1) / tasks;
-            if (whole)
-                reduce_planes(in, out, begin, end);
-            else if (narrow)
-                pairs ? reduce_narrow<true>(in, out, begin, end)
-                      : reduce_narrow<false>(in, out, begin, end);
-            else
-                reduce_wide(in, out, begin, end, workspace + std::size_t(thread) * columns.bytes());
+            const Index row = rows * i / tasks, end = rows * (i + 1) / tasks;
+            T* memory = reinterpret_cast<T*>(workspace + std::size_t(thread) * columns.bytes());
+            switch (path) {
+                case Path::whole:
+                    reduce_planes(in, out, row, end);
+                    break;
+                case Path::narrow:
+                    if (two_rows)
+                        reduce_narrow<true>(in, out, row, end);
+                    else
+                        reduce_narrow<false>(in, out, row, end);
+                    break;
+                case Path::halving:
+                    reduce_halving(in, out, row, end);
+                    break;
+                case Path::wide:
+                    reduce_wide(in, out, row, end, memory);
+                    break;
+            }
+            if (past_cache) stream_fence();
         });
     }
 
   private:
     Index plane_size() const { return h.extent * w.extent; }
 
-    Vec<T> fold_rows(Vec<T>* rows) const {
-        return fold<T>(rows, [&](Vec<T> a, Vec<T> b) { return rule.combine(a, b); });
+    // One vector of columns of `count` rows; `load` reads W elements of a row.
+    template <typename Load>
+    Vec<T> reduce_rows(const T* from, Index count, Index step, Load load) const {
+        if (count == 0) return rule.neutral();
+        Vec<T> v = load(from);
+        while (--count) v = rule.combine(v, load(from += step));
+        return v;
+    }
+    Vec<T> reduce_rows(const T* from, Index count) const {
+        return reduce_rows(from, count, row_step, [](const T* p) { return load(p); });
+    }
+    // Lanes from `n` on are neutral, whatever lies there.
+    Vec<T> reduce_rows(const T* from, Index count, Index n) const {
+        const auto mask = LaneMask<T>::first(std::clamp<Index>(n, 0, W));
+        const auto load = [&](const T* p) { return mask.load(p); };
+        return mask.select(reduce_rows(from, count, row_step, load), rule.neutral());
+    }
+
+    // Lane l of the result is the reduction of vectors[l].
+    Vec<T> fold_lanes(Vec<T>* vectors) const {
+        return fold<T>(vectors, [&](Vec<T> a, Vec<T> b) { return rule.combine(a, b); });
+    }
+
+    void put(Vec<T> v, Index n, T* out) const {
+        if (n < W)
+            LaneMask<T>::first(n).store(out, v);
+        else if (past_cache && reinterpret_cast<std::uintptr_t>(out) % sizeof(v) == 0)
+            stream(out, v);
+        else
+            store(out, v);
     }
 
     void reduce_planes(const T* in, T* out, Index plane, Index end) const {
@@ -168,9 +219,8 @@ class SlidingPlan final : public Plan {
             const Index count = std::min(W, end - plane);
             Vec<T> lane[W];
             for (Index l = 0; l < W; ++l)
-                lane[l] =
-                    l < count ? reduce_plane(in + (plane + l) * plane_size()) : rule.neutral();
-            LaneMask<T>::first(count).store(out + plane, rule.finish(fold_rows(lane), 0, 0));
+                lane[l] = l < count ? reduce_plane(in + (plane + l) * plane_size()) : Vec<T>{};
+            put(rule.finish(fold_lanes(lane), 0, 0), count, out + plane);
         }
     }
 
@@ -190,72 +240,54 @@ class SlidingPlan final : public Plan {
         return rule.combine(rule.combine(a, b), rule.combine(c, d));
     }
 
-    // One vector of columns; `load` reads W elements of a row.
-    template <typename Load>
-    Vec<T> reduce_rows(const T* from, Index count, Index step, Load load) const {
-        if (count == 0) return rule.neutral();
-        Vec<T> v = load(from);
-        while (--count) v = rule.combine(v, load(from += step));
-        return v;
-    }
-
-    // The same for at most the first `n` of the lanes, the others neutral.
-    Vec<T> rest_of_row(const T* from, Index n, Index count) const {
-        const auto mask = LaneMask<T>::first(std::clamp<Index>(n, 0, W));
-        const Vec<T> v =
-            reduce_rows(from, count, h.step * w.extent, [&](const T* p) { return mask.load(p); });
-        return mask.select(v, rule.neutral());
-    }
-
-    // `pairs`: two rows of the output at a time, from one vector of columns each.
-    template <bool pairs>
+    // `two`: two rows of the output at a time, from one vector of columns each.
+    template <bool two>
     void reduce_narrow(const T* in, T* out, Index row, Index end) const {
-        const Index step = h.step * w.extent, reach = (h.most - 1) * step + W;
-        const Index outputs = (pairs ? 2 : 1) * w.outputs, taps_each = most, width = w.extent;
+        const Index outputs = (two ? 2 : 1) * w.outputs, width = w.extent, step = row_step;
         // Whole vectors may run over a row's end, but not over the array's.
+        const Index reach = (h.most - 1) * step + W;
         const T* const in_end = in + planes * plane_size();
         T* const out_end = out + end * w.outputs;
-        const Tap* const first_tap = taps.data();
-        const bool full = this->full;
         const auto columns_at = [=, this](const T* from, Index count, Index n) {
             if (in_end - from >= reach)
                 return reduce_rows(from, count, step, [](const T* p) { return load(p); });
-            const auto mask = LaneMask<T>::first(std::min(W, n));
-            return reduce_rows(from, count, step, [&](const T* p) { return mask.load(p); });
+            return reduce_rows(from, count, n);
         };
+        const Tap* const first_tap = taps.data();
+        const Index taps_each = most_taps;
+        const bool all_inside = taps_inside;
         Cursor cursor(*this, in, row);
-        for (T* to = out + row * w.outputs; row < end; row += pairs ? 2 : 1, to += outputs) {
+        for (T* to = out + row * w.outputs; row < end; row += two ? 2 : 1, to += outputs) {
             const Rows rows = cursor.next();
             const Vec<T> a = columns_at(rows.first, rows.count, width);
             Vec<T> b = a;
-            if (pairs) {
+            if (two) {
                 const Rows second = row + 1 < end ? cursor.next() : rows;
                 b = columns_at(second.first, second.count, width);
             } else if (width > W) {
                 b = columns_at(rows.first + W, rows.count, width - W);
             }
-            const Tap* tap = first_tap;
             const auto element = [&](const Tap& tap) {
                 const Vec<T> v = shuffle<T>(a, b, tap.from);
-                return full ? v : tap.inside.select(v, rule.neutral());
+                return all_inside ? v : tap.inside.select(v, rule.neutral());
             };
+            const Tap* tap = first_tap;
             for (Index ow = 0; ow < outputs; ow += W, tap += taps_each) {
                 Vec<T> v = element(tap[0]);
                 for (Index k = 1; k < taps_each; ++k) v = rule.combine(v, element(tap[k]));
                 v = rule.finish(v, rows.oh, ow);
-                if (out_end - to - ow >= W)
-                    store(to + ow, v);
-                else
-                    LaneMask<T>::first(out_end - to - ow).store(to + ow, v);
+                // What runs over the row's end the next row writes again.
+                put(v, out_end - to - ow, to + ow);
             }
         }
     }
 
     void find_taps() {
-        full = true;
-        const Index outputs = (pairs ? 2 : 1) * w.outputs;
+        two_rows = w.extent <= W && 2 * w.outputs <= W && rule.uniform();
+        for (const Span& span : column_spans) most_taps = std::max(most_taps, span.count);
+        const Index outputs = (two_rows ? 2 : 1) * w.outputs;
         for (Index first = 0; first < outputs; first += W)
-            for (Index k = 0; k < most; ++k) {
+            for (Index k = 0; k < most_taps; ++k) {
                 Tap tap{};
                 unsigned inside = 0;
                 for (Index l = 0; l < W; ++l) {
@@ -266,99 +298,82 @@ class SlidingPlan final : public Plan {
                     inside |= 1u << l;
                 }
                 tap.inside = LaneMask<T>(inside);
-                full &= inside == LaneMask<T>::all;
+                taps_inside &= inside == LaneMask<T>::all;
                 taps.push_back(tap);
             }
     }
 
-    void reduce_wide(const T* in, T* out, Index row, Index end, std::byte* workspace) const {
-        T* const memory = reinterpret_cast<T*>(workspace);
+    // Fetches what is new in rows some way ahead. Windows of several rows confuse the hardware's
+    // own prefetching: without this a large array is read at half of the memory's speed.
+    [[gnu::always_inline]] void fetch_ahead(const Rows& rows) const {
+        constexpr Index ahead = (1 << 14) / sizeof(T);
+        const Index fresh = h.stride ? std::min(h.stride, rows.count) : rows.count;
+        if (far) fetch(rows.first + ahead, fresh * w.extent);
+    }
+
+    void reduce_halving(const T* in, T* out, Index row, Index end) const {
+        Cursor cursor(*this, in, row);
+        for (; row < end; ++row) {
+            const Rows rows = cursor.next();
+            fetch_ahead(rows);
+            T* to = out + row * w.outputs;
+            for (Index ow = 0; ow < w.outputs; ow += W) {
+                const T* from = rows.first + 2 * ow;
+                const Index n = w.extent - 2 * ow;
+                const bool full = n >= 2 * W;
+                Vec<T> a = full ? reduce_rows(from, rows.count) : reduce_rows(from, rows.count, n);
+                Vec<T> b = full ? reduce_rows(from + W, rows.count)
+                                : reduce_rows(from + W, rows.count, n - W);
+                deinterleave<T>(a, b);
+                put(rule.finish(rule.combine(a, b), rows.oh, ow), w.outputs - ow, to + ow);
+            }
+        }
+    }
+
+    void reduce_wide(const T* in, T* out, Index row, Index end, T* memory) const {
         for (Index ow = 0; ow < w.outputs; ow += columns.outputs) {
             const Index stop = std::min(ow + columns.outputs, w.outputs);
             const Index start = ow * w.stride - w.pad, first = std::max<Index>(start, 0);
             const Index n = std::min(w.extent, start + columns.places) - first;
-            const bool entire = n == w.extent;
             const Index held = std::min(columns.rows, end - row);
             for (Index i = 0; i < held * columns.row(); i += W) store(memory + i, rule.neutral());
-            for (Index begin = row; begin < end; begin += columns.rows) {
-                const Index count = std::min(columns.rows, end - begin);
+            for (Index begin = row; begin < end; begin += held) {
+                const Index count = std::min(held, end - begin);
                 Cursor reader(*this, in, begin), writer = reader;
-                if (disjoint_pairs) {
-                    for (Index i = 0; i < count; ++i) {
-                        const Rows rows = reader.next();
-                        if (entire && distant) prefetch(rows);
-                        reduce_pairs(rows, ow, stop, out + (begin + i) * w.outputs);
-                    }
-                    continue;
-                }
-                T* to = memory;
-                for (Index i = 0; i < count; ++i, to += columns.row()) {
+                for (Index i = 0; i < count; ++i) {
                     const Rows rows = reader.next();
-                    if (entire && distant) prefetch(rows);
-                    put_columns(rows, first, n, first - start, to);
+                    if (n == w.extent) fetch_ahead(rows);
+                    put_columns(rows, first, n, first - start, memory + i * columns.row());
                 }
-                to = memory;
-                for (Index i = 0; i < count; ++i, to += columns.row()) {
+                for (Index i = 0; i < count; ++i) {
+                    const T* from = memory + i * columns.row();
+                    T* to = out + (begin + i) * w.outputs;
                     const Index oh = writer.next().oh;
-                    T* output = out + (begin + i) * w.outputs;
                     if (w.stride == 1 || w.stride == 2)
-                        reduce_columns(to, oh, ow, stop, output);
+                        reduce_columns(from, oh, ow, stop, to);
                     else
-                        reduce_spans(to - start, oh, ow, stop, output);
+                        reduce_spans(from - start, oh, ow, stop, to);
                 }
             }
         }
     }
 
-    // Fetches what is new in rows some way ahead. Windows of several rows confuse the hardware's
-    // own prefetching: without this a large plane is read at half of the memory's speed.
-    void prefetch(const Rows& rows) const {
-        constexpr Index ahead = (1 << 14) / sizeof(T), line = cache_line / sizeof(T);
-        const Index fresh = (h.stride ? std::min(h.stride, rows.count) : rows.count) * w.extent;
-        for (Index i = 0; i < fresh; i += line) __builtin_prefetch(rows.first + ahead + i, 0, 2);
-    }
-
-    void reduce_pairs(const Rows& rows, Index ow, Index end, T* out) const {
-        const Index step = h.step * w.extent;
-        for (; ow < end; ow += W) {
-            const T* from = rows.first + 2 * ow;
-            const Index n = w.extent - 2 * ow;
-            Vec<T> a, b;
-            if (n >= 2 * W) {
-                const auto all = [](const T* p) { return load(p); };
-                a = reduce_rows(from, rows.count, step, all);
-                b = reduce_rows(from + W, rows.count, step, all);
-            } else {
-                a = rest_of_row(from, n, rows.count);
-                b = rest_of_row(from + W, n - W, rows.count);
-            }
-            deinterleave<T>(a, b);
-            const Vec<T> v = rule.finish(rule.combine(a, b), rows.oh, ow);
-            if (end - ow >= W)
-                store(out + ow, v);
-            else
-                LaneMask<T>::first(end - ow).store(out + ow, v);
-        }
-    }
-
-    // The columns [first, first + n) of the plane; they begin at `place`.
+    // Reduces the columns [first, first + n) of the plane; they begin at `place`.
     void put_columns(const Rows& rows, Index first, Index n, Index place, T* to) const {
         const bool split = columns.phases == 2;
-        const Index step = h.step * w.extent, advance = split ? W : 2 * W;
         const T* from = rows.first + first;
         T* even = to + columns.at(place);
         T* odd = split ? to + columns.at(place + 1) : even + W;
-        const auto put = [&](Vec<T> a, Vec<T> b) {
+        const Index advance = split ? W : 2 * W;
+        const auto put_pair = [&](Vec<T> a, Vec<T> b) {
             if (split) deinterleave<T>(a, b);
             store(even, a), store(odd, b);
             even += advance, odd += advance;
         };
-        for (; n >= 2 * W; n -= 2 * W, from += 2 * W) {
-            const auto all = [](const T* p) { return load(p); };
-            put(reduce_rows(from, rows.count, step, all),
-                reduce_rows(from + W, rows.count, step, all));
-        }
-        if (n > 0) put(rest_of_row(from, n, rows.count), rest_of_row(from + W, n - W, rows.count));
+        for (; n >= 2 * W; n -= 2 * W, from += 2 * W)
+            put_pair(reduce_rows(from, rows.count), reduce_rows(from + W, rows.count));
+        if (n > 0)
+            put_pair(reduce_rows(from, rows.count, n), reduce_rows(from + W, rows.count, n - W));
     }
 
     void reduce_columns(const T* from, Index oh, Index ow, Index end, T* out) const {
@@ -366,15 +381,11 @@ class SlidingPlan final : public Plan {
         for (const Index taps = w.most; ow < end; ow += W, from += W) {
             Vec<T> v = load(from);
             for (Index k = 1; k < taps; ++k) v = rule.combine(v, load(from + offset[k]));
-            v = rule.finish(v, oh, ow);
-            if (end - ow >= W)
-                store(out + ow, v);
-            else
-                LaneMask<T>::first(end - ow).store(out + ow, v);
+            put(rule.finish(v, oh, ow), end - ow, out + ow);
         }
     }
 
-    // `row`: where the column 0 of the plane is or would be.
+    // `row`: where the plane's column 0 is or would be.
     void reduce_spans(const T* row, Index oh, Index ow, Index end, T* out) const {
         for (; ow < end; ow += W) {
             const Index count = std::min(W, end - ow);
@@ -387,11 +398,11 @@ class SlidingPlan final : public Plan {
                     lane[l] = rule.combine(lane[l], elements(row + span.begin + k * w.step,
                                                              std::min(W, span.count - k)));
             }
-            LaneMask<T>::first(count).store(out + ow, rule.finish(fold_rows(lane), oh, ow));
+            put(rule.finish(fold_lanes(lane), oh, ow), count, out + ow);
         }
     }
 
-    // The first `n` elements of a window from `p` on.
+    // The first `n` elements of a window from `p` on, then neutral ones.
     Vec<T> elements(const T* p, Index n) const {
         const auto mask = LaneMask<T>::first(n);
         if (w.step == 1) return mask.select(mask.load(p), rule.neutral());
@@ -402,14 +413,18 @@ class SlidingPlan final : public Plan {
 
     Index planes;
     Axis h, w;
+    Path path;
+    Index row_step;
     std::vector<Span> row_spans, column_spans;
     Columns columns;
     int threads;
     Rule rule;
-    bool whole, narrow, pairs, disjoint_pairs,
-        full = false, distant = planes * plane_size() * Index(sizeof(T)) > 1 << 23;
-    Index most;
+    bool far, past_cache;
+    // The narrow path's.
+    bool two_rows = false, taps_inside = true;
+    Index most_taps = 1;
     std::vector<Tap> taps;
+    // Where the wide path finds the elements of a window.
     std::vector<Index> offsets;
 };
 

@@ -1,17 +1,10 @@
-// One pass over the elements, limited by memory. Right in place too.
+// One pass over the elements. Right in place too.
 
+#include "ops/relu/elementwise.hpp"
 #include "ops/relu/op.hpp"
 
 namespace ai3 {
 namespace {
-
-constexpr Index grain = 1 << 15;
-
-template <typename T>
-void rectify(const T* in, T* out, Index begin, Index end) {
-#pragma GCC ivdep
-    for (Index i = begin; i < end; ++i) out[i] = in[i] < 0 ? T(0) : in[i];
-}
 
 class Direct final : public Algorithm<Relu> {
   public:
@@ -22,8 +15,14 @@ class Direct final : public Algorithm<Relu> {
             using T = decltype(zero);
             return make_plan([size = p.size, threads = p.threads](const void* const* inputs,
                                                                   void* output, std::byte*) {
-                parallel_ranges(threads, size, grain, [&](Index begin, Index end) {
-                    rectify(static_cast<const T*>(inputs[0]), static_cast<T*>(output), begin, end);
+                const T* in = static_cast<const T*>(inputs[0]);
+                T* out = static_cast<T*>(output);
+                const bool past_cache = written_past_cache(size, size, in, out);
+                parallel_ranges(threads, size, elementwise_grain, [&](Index begin, Index end) {
+                    compute_elements(out, begin, end, past_cache, [&](auto at) {
+                        const Vec<T> x = at(in);
+                        return x < T(0) ? Vec<T>{} : x;
+                    });
                 });
             });
         });

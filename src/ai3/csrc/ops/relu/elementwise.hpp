@@ -1,0 +1,44 @@
+// Results computed element by element, limited by memory.
+#pragma once
+
+#include "core/simd.hpp"
+
+namespace ai3 {
+
+// Fewer elements than this are not worth another thread.
+constexpr Index elementwise_grain = 1 << 15;
+
+// Results of more bytes are written past the cache: they would not stay there anyway, and their
+// memory need not be read before it is written.
+constexpr Index cached_bytes = 24 << 20;
+
+// Whether that is so for `size` elements, written in runs of `run`. In place they have been read.
+template <typename T>
+bool written_past_cache(Index size, Index run, const T* in, const T* out) {
+    return size * Index(sizeof(T)) >= cached_bytes && run >= 1 << 12 && in != out;
+}
+
+// out[i] for i in [begin, end) by whole vectors: value(at) is the vector of elements from `i` on,
+// where at(p) reads that of the array p.
+template <typename T, typename Value>
+void compute_elements(T* out, Index begin, Index end, bool past_cache, Value value) {
+    constexpr Index W = lanes<T>;
+    Index i = begin;
+    const auto some = [&](Index n) {
+        const auto mask = LaneMask<T>::first(n);
+        mask.store(out + i, value([&](const T* p) { return mask.load(p + i); }));
+        i += n;
+    };
+    const auto at = [&](const T* p) { return load(p + i); };
+    if (past_cache) {
+        const Index ahead = Index(reinterpret_cast<std::uintptr_t>(out + i) / sizeof(T)) % W;
+        some(std::min((W - ahead) % W, end - i));
+        for (; i + W <= end; i += W) stream(out + i, value(at));
+        stream_fence();
+    } else {
+        for (; i + W <= end; i += W) store(out + i, value(at));
+    }
+    some(end - i);
+}
+
+}  // namespace ai3
