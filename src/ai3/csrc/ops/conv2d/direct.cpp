@@ -134,27 +134,43 @@ class DirectPlan final : public Plan {
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
         const T* input = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
+        const auto from = [&](Index n) { return input + n * p.IC * p.IH * p.IW; };
+        const auto to = [&](Index n) { return out + n * p.OC * p.OH * p.OW; };
+        const auto pad = [&](Index n, Index c, T* copy) {
+            pad_plane(p, image, from(n) + c * p.IH * p.IW, copy + c * image.plane());
+        };
+        if (by_image(p)) {
+            parallel_for(p.threads, p.N, [&](Index n, int thread) {
+                T* copy = reinterpret_cast<T*>(workspace + std::size_t(thread) * bytes(p));
+                if (image.copied)
+                    for (Index c = 0; c < p.IC; ++c) pad(n, c, copy);
+                run_image(image.copied ? copy : from(n), to(n), 1);
+            });
+            return;
+        }
+        T* copy = reinterpret_cast<T*>(workspace);
         for (Index n = 0; n < p.N; ++n) {
-            const T* from = input + n * p.IC * p.IH * p.IW;
-            if (image.copied) {
-                T* copy = reinterpret_cast<T*>(workspace);
-                parallel_for(p.threads, p.IC, [&](Index c, int) {
-                    pad_plane(p, image, from + c * p.IH * p.IW, copy + c * image.plane());
-                });
-                from = copy;
-            }
-            run_image(from, out + n * p.OC * p.OH * p.OW);
+            if (image.copied) parallel_for(p.threads, p.IC, [&](Index c, int) { pad(n, c, copy); });
+            run_image(image.copied ? copy : from(n), to(n), p.threads);
         }
     }
 
+    static std::size_t workspace_bytes(const Conv2d& p) {
+        return bytes(p) * std::size_t(by_image(p) ? p.threads : 1);
+    }
+
   private:
-    void run_image(const T* in, T* out) const {
+    // Whether each thread takes whole images, so that none ever waits for another.
+    static bool by_image(const Conv2d& p) { return p.N % p.threads == 0 || p.N >= 4 * p.threads; }
+    static std::size_t bytes(const Conv2d& p) { return align_up(PaddedImage(p).bytes(p)); }
+
+    void run_image(const T* in, T* out, int threads) const {
         const bool streamed = streams<T>(p, out);
-        const Index wanted = 4 * p.threads, channel_tasks = p.groups * blocks.count;
+        const Index wanted = 4 * threads, channel_tasks = p.groups * blocks.count;
         const Index cuts = std::clamp<Index>((wanted + channel_tasks - 1) / channel_tasks, 1, 32);
         const Index units = rows == 1 ? row_pixels : rows;
-        const Index parts = p.threads == 1 ? 1 : std::min(cuts, units);
-        parallel_for(p.threads, channel_tasks * parts, [&](Index i, int) {
+        const Index parts = threads == 1 ? 1 : std::min(cuts, units);
+        parallel_for(threads, channel_tasks * parts, [&](Index i, int) {
             const Index part = i % parts, block = i / parts % blocks.count;
             const Index begin = units * part / parts, end = units * (part + 1) / parts;
             const Index group = i / parts / blocks.count;
@@ -231,7 +247,7 @@ class Direct final : public Algorithm<Conv2d> {
     std::size_t workspace_bytes(const Conv2d& p) const override {
         return with_type(p.dtype, [&](auto zero) {
             return by_pixels(p) ? DirectPixelsPlan<decltype(zero)>::workspace_bytes(p)
-                                : PaddedImage(p).bytes(p);
+                                : DirectPlan<decltype(zero)>::workspace_bytes(p);
         });
     }
 
