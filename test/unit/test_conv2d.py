@@ -31,6 +31,7 @@ class Case:
         groups = self.attributes.get("groups", 1)
         x = torch.randn(self.input, dtype=dtype)
         weight = torch.randn(self.oc, self.input[-3] // groups, *self.kernel, dtype=dtype)
+        weight /= weight[0].numel() ** 0.5  # sums of any length are of order 1
         return x, weight, torch.randn(self.oc, dtype=dtype) if self.bias else None
 
     def by_torch(self, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None) -> torch.Tensor:
@@ -62,6 +63,8 @@ CASES = {
     "kernel_is_image": Case((1, 4, 6, 5), 9, (6, 5)),
     "wide_row": Case((1, 2, 3, 150), 3, (3, 3), {"padding": 1}),
     "wide_row_cut": Case((1, 2, 2, 131), 40, (1, 3)),
+    "deep_and_narrow": Case((1, 260, 14, 14), 40, (3, 3), {"padding": 1}),
+    "deep_and_narrow_strided": Case((2, 130, 23, 11), 17, (5, 3), {"stride": 2, "padding": 1}),
     "tall": Case((1, 2, 140, 2), 3, (3, 1), {"padding": (1, 0)}),
     "stride_2": Case((1, 6, 15, 17), 24, (3, 3), {"stride": 2, "padding": 1}),
     "stride_pair": Case((2, 4, 14, 20), 17, (3, 5), {"stride": (2, 3), "padding": (1, 2)}),

@@ -19,7 +19,8 @@ struct Reduction {
     Index ic_stride, kh_stride, kw_stride, pixel_stride;
 };
 
-// Writes sums of V vectors of channels x PX pixels, begun with `bias`, to `out` (PX, V * lanes).
+// Writes sums of V vectors of channels x PX pixels to `out` (PX, V * lanes). They begin with `bias`
+// or, where that is null, with what `out` holds.
 // `weights` are (IC, KH, KW, V * lanes). STEP is the stride of the pixels, 0: as `r` says.
 template <typename T, int V, int PX, int STEP>
 void channel_tile(const Reduction<T>& r, const T* in, const T* weights, const T* bias, T* out) {
@@ -29,7 +30,7 @@ void channel_tile(const Reduction<T>& r, const T* in, const T* weights, const T*
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v)
 #pragma GCC unroll 16
-        for (int p = 0; p < PX; ++p) acc[v][p] = load(bias + v * W);
+        for (int p = 0; p < PX; ++p) acc[v][p] = load(bias ? bias + v * W : out + (p * V + v) * W);
 
     for (Index ic = 0; ic < r.IC; ++ic, in += r.ic_stride) {
         const T* row = in;

@@ -204,6 +204,29 @@ class DirectPlan final : public Plan {
                                    : step == 2 ? find_channel_tile<T, 2>(vectors, width)
                                                : find_channel_tile<T, 0>(vectors, width);
         Strip<T> strip(out + row_begin * p.OW + begin, plane, vectors, count, streamed);
+        // Narrow rows go some together, a part of the input channels at a time, so that its weights
+        // are read from a near cache.
+        constexpr Index near_bytes = Index{256} << 10;
+        const Index channel_bytes = p.KH * p.KW * vectors * W * Index(sizeof(T));
+        const Index depth = std::max<Index>(1, near_bytes / channel_bytes);
+        if (tiles == 1 && depth < reduction.IC) {
+            const Index together = Strip<T>::capacity / width;
+            for (Index first_row = row_begin; first_row < row_end; first_row += together) {
+                const Index count = std::min(together, row_end - first_row);
+                T* room = strip.add(count * width, 0);
+                for (Index ic = 0; ic < reduction.IC; ic += depth) {
+                    Reduction<T> part = reduction;
+                    part.IC = std::min(depth, reduction.IC - ic);
+                    const T* from = in + ic * reduction.ic_stride + begin * p.stride_w;
+                    for (Index r = 0; r < count; ++r)
+                        run(part, from + (first_row + r) * p.stride_h * image.width,
+                            weights + ic * p.KH * p.KW * vectors * W, ic == 0 ? bias : nullptr,
+                            room + r * width * vectors * W);
+                }
+            }
+            strip.finish();
+            return;
+        }
         for (Index row = row_begin; row < row_end; ++row)
             for (Index done = 0; done < pixels; done += width) {
                 const Index pixel = std::min(done, pixels - width);
