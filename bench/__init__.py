@@ -7,7 +7,8 @@ from runners.suite import Suite, install
 
 
 def _suite(module: str) -> Suite:
-    """A suite's module has `NAMES`, and `cases(name)` for what to measure under one of them."""
+    """A suite's module has `NAMES`, and `cases(name, algorithms)` for what to measure under one of
+    them, with those of `algorithms` (all where it is None). It may have `SETS`, further names."""
 
     def names() -> Iterable[str]:
         return tuple(import_module(module).NAMES)
@@ -16,8 +17,7 @@ def _suite(module: str) -> Suite:
         from bench import command
 
         suite = import_module(module)
-        chosen = [name] if name else list(suite.NAMES)
-        return command.main(f"python -m {module}", chosen, suite.cases, arguments)
+        return command.main(f"python -m {module}", suite, name, arguments)
 
     return Suite(names, run)
 

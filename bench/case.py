@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
+
 
 @dataclass(frozen=True)
 class Case:
     """`sides` maps a name to a call; those named in `baseline` are what the others are held
-    against, by the fastest of them. `flops` or `bytes` is the work of one call, if it is known."""
+    against, by the fastest of them. `flops` or `bytes` is the work of one call, if it is known,
+    `exact` computes the result in double precision, `times` is how often a network does it."""
 
     group: str
     name: str
@@ -15,12 +18,16 @@ class Case:
     baseline: tuple[str, ...]
     flops: int = 0
     bytes: int = 0
+    exact: Callable[[], torch.Tensor] | None = None
+    times: int = 1
 
 
 @dataclass(frozen=True)
 class Result:
     """One side of a case: `ratio` is how many times as fast as the best of the baseline it is,
-    `rate` its work per second in GFLOP/s or GB/s, `peak` the share of the machine's FMA peak."""
+    `gflops` or `gbytes` its work per second in GFLOP/s or GB/s, `peak` the share of the machine's
+    FMA peak, `scaling` how many times as fast as itself on one thread, `error` its relative L2
+    error."""
 
     group: str
     case: str
@@ -30,6 +37,9 @@ class Result:
     gflops: float | None = None
     peak: float | None = None
     gbytes: float | None = None
+    scaling: float | None = None
+    error: float | None = None
+    times: int = 1
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -3,15 +3,17 @@
 import argparse
 import json
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import torch
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 import ai3._core
-from bench import measure, report
+from bench import matrix, measure, report
 from bench.case import Case, Result
 from bench.progress import progress
 
@@ -45,14 +47,18 @@ class Machine:
         return f"{self.cpu}, {threads}, {self.isa}, {peak}, torch {self.torch}"
 
 
-def main(
-    program: str,
-    names: Sequence[str],
-    cases: Callable[[str], Iterable[Case]],
-    arguments: list[str],
-) -> int:
-    """Measure `cases(name)` of each name and print a table for each."""
-    options = _parse(program, arguments)
+class SuiteModule(Protocol):
+    """See `bench`."""
+
+    NAMES: Sequence[str]
+
+    def cases(self, name: str, algorithms: Iterable[str] | None) -> Iterator[Case]: ...
+
+
+def main(program: str, suite: SuiteModule, name: str | None, arguments: list[str]) -> int:
+    """Measure the cases of `name`, or of all the suite's names, and print a table for each."""
+    sets = tuple(getattr(suite, "SETS", ()))
+    options = _parse(program, sets if name in (None, "conv2d") else (), arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     measure.keep_freed_memory()
@@ -60,47 +66,118 @@ def main(
     before = _load(options.compare) if options.compare else None
 
     console = Console()
-    results: list[Result] = []
+    results: dict[str, list[Result]] = {}
     console.print(str(machine), highlight=False)
-    for name in names:
-        group: list[Result] = []
-        with progress(f"{name} ...") as show:
-            for case in cases(name):
-                show(f"{name}: {case.name} ...")
-                group += _measure(case, options.seconds, machine.fma_peak)
-        console.print(report.table(group, before), highlight=False)
-        results += group
+    for group in options.set or ([name] if name else suite.NAMES):
+        found = results[group] = []
+        with progress(f"{group} ...") as show:
+            for case in suite.cases(group, options.algorithms):
+                show(f"{group}: {case.name} ...")
+                found += _measure(case, options, machine)
+        for table in _tables(found, bool(options.set), before):
+            console.print(table, highlight=False)
+    if len(options.set) > 1:
+        for table in matrix.summary(results):
+            console.print(table, highlight=False)
 
+    everything = [result for group in results.values() for result in group]
     if options.json:
-        document = {"machine": asdict(machine), "results": [asdict(result) for result in results]}
+        rows = [asdict(result) for result in everything]
+        document = {"machine": asdict(machine), "results": rows}
         _write(options.json, lambda path: path.write_text(json.dumps(document, indent=1) + "\n"))
     if options.png:
-        _write(options.png, lambda path: report.chart(results, str(machine), path))
+        for group in options.set:
+            path = options.png
+            if len(options.set) > 1:
+                path = path.with_stem(f"{path.stem}-{group}")
+            _write(path, partial(matrix.chart, results[group], f"{group}, {machine}"))
+        if not options.set:
+            _write(options.png, partial(report.chart, everything, str(machine)))
     return 0
 
 
-def _parse(program: str, arguments: list[str]) -> argparse.Namespace:
+def _tables(
+    results: Sequence[Result], as_matrix: bool, before: dict[tuple[str, str, str], Result] | None
+) -> Iterator[RenderableType]:
+    if not as_matrix:
+        yield report.table(results, before)
+        return
+    yield from matrix.speed(results)
+    yield from matrix.scaling(results)
+    yield from matrix.error(results)
+    if before is not None:
+        yield from matrix.gain(results, before)
+
+
+def _parse(program: str, sets: Sequence[str], arguments: list[str]) -> argparse.Namespace:
+    def names(known: Sequence[str]) -> Callable[[str], list[str]]:
+        def parse(text: str) -> list[str]:
+            if text == "all":
+                return list(known)
+            chosen = [name.strip() for name in text.split(",")]
+            for name in chosen:
+                if name not in known:
+                    valid = ", ".join(["all", *known])
+                    raise argparse.ArgumentTypeError(f"there is no '{name}', only {valid}")
+            return chosen
+
+        return parse
+
+    algorithms = dict.fromkeys(name for op in ai3.SUPPORTED_ALGORITHMS.values() for name in op)
     parser = argparse.ArgumentParser(prog=program)
     parser.add_argument("--threads", type=int, help="as torch.set_num_threads takes them")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each side of each case")
+    parser.add_argument("--seconds", type=float, help="for each side of each case")
+    parser.add_argument(
+        "--algorithms", type=names([*algorithms]), metavar="A,B", help="only these; or all"
+    )
+    if sets:
+        parser.add_argument(
+            "--set",
+            type=names(sets),
+            default=[],
+            metavar="A,B",
+            help=f"sets of convolutions, a line for each: all, {', '.join(sets)}",
+        )
+    parser.add_argument("--scaling", action="store_true", help="one thread against --threads")
+    parser.add_argument("--error", action="store_true", help="against double precision")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--png", type=Path, metavar="FILE", help="write a chart")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="show gains over these")
-    return parser.parse_args(arguments)
+    parser.set_defaults(set=[])
+    options = parser.parse_args(arguments)
+    if options.seconds is None:
+        options.seconds = 0.05 if options.set else 1.0
+    if options.set and not options.algorithms:
+        # The tiles of Winograd are seen where they are asked for, plain 'winograd' takes the best.
+        known = ai3.SUPPORTED_ALGORITHMS["conv2d"]
+        options.algorithms = [name for name in known if not name.startswith("winograd ")]
+    return options
 
 
-def _measure(case: Case, seconds: float, fma_peak: float) -> list[Result]:
+def _measure(case: Case, options: argparse.Namespace, machine: Machine) -> list[Result]:
     first = {name: case.sides[name] for name in case.baseline}
-    timings = measure.compare({**first, **case.sides}, seconds=seconds)
+    sides = {**first, **case.sides}
+    timings = measure.compare(sides, seconds=options.seconds)
+    alone = {}
+    if options.scaling and machine.threads > 1:
+        torch.set_num_threads(1)
+        alone = measure.compare(sides, seconds=options.seconds)
+        torch.set_num_threads(machine.threads)
+    exact = case.exact() if options.error and case.exact else None
     best = max(timings[name].ratio for name in case.baseline)
     results = []
     for side, timing in timings.items():
-        result = Result(case.group, case.name, side, timing.seconds, timing.ratio / best)
+        ratio = timing.ratio / best
+        result = Result(case.group, case.name, side, timing.seconds, ratio, times=case.times)
         if case.flops:
             gflops = case.flops / timing.seconds / 1e9
-            result = replace(result, gflops=gflops, peak=gflops / fma_peak)
+            result = replace(result, gflops=gflops, peak=gflops / machine.fma_peak)
         elif case.bytes:
             result = replace(result, gbytes=case.bytes / timing.seconds / 1e9)
+        if alone:
+            result = replace(result, scaling=alone[side].seconds / timing.seconds)
+        if exact is not None:
+            result = replace(result, error=measure.relative_error(sides[side](), exact))
         results.append(result)
     return results
 

@@ -44,7 +44,10 @@ def compare(
     check(sides, epsilons)
     repeats = {name: _repeats(call) for name, call in sides.items()}
     estimate = sum(_sample(call, repeats[name]) * repeats[name] for name, call in sides.items())
-    rounds = min(max(3, round(seconds * len(sides) / (estimate * (BLOCK + 1)))), 200)
+    turns = seconds * len(sides) / estimate
+    # Calls too long for the time given are so long that few of them tell.
+    block = BLOCK if turns >= 3 * (BLOCK + 1) else 1
+    rounds = min(max(3, round(turns / (block + 1))), 200)
 
     samples: dict[str, list[float]] = {name: [] for name in sides}
     gc.collect()
@@ -53,7 +56,7 @@ def compare(
         for _ in range(rounds):
             for name, call in sides.items():
                 call()
-                samples[name] += [_sample(call, repeats[name]) for _ in range(BLOCK)]
+                samples[name] += [_sample(call, repeats[name]) for _ in range(block)]
     finally:
         gc.enable()
 
@@ -79,6 +82,11 @@ def check(sides: Mapping[str, Callable[[], object]], epsilons: float) -> float:
             )
         largest = max(largest, difference)
     return largest
+
+
+def relative_error(result: object, exact: torch.Tensor) -> float:
+    """The L2 norm of the difference over that of `exact`."""
+    return ((_dense(result).double() - exact).norm() / exact.norm()).item()
 
 
 def keep_freed_memory() -> None:

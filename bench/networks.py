@@ -1,6 +1,6 @@
 """Whole networks, batch as the network's own sample input has it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import nn
@@ -14,7 +14,12 @@ NAMES = tuple(networks.NETWORKS)
 Run = Callable[[torch.Tensor], object]
 
 
-def cases(group: str, name: str, swap: Callable[[nn.Module, str], Run]) -> Iterator[Case]:
+def cases(
+    group: str,
+    name: str,
+    algorithms: Iterable[str] | None,
+    swap: Callable[[nn.Module, str], Run],
+) -> Iterator[Case]:
     """One case: torch's own module, and what `swap` makes of it with each algorithm."""
     network = networks.load(name)
     sample = torch.randn(network.input_shape)
@@ -27,7 +32,7 @@ def cases(group: str, name: str, swap: Callable[[nn.Module, str], Run]) -> Itera
         return call
 
     sides = {"torch": side(network.module)}
-    for algorithm in ai3.SUPPORTED_ALGORITHMS["conv2d"]:
+    for algorithm in algorithms or ai3.SUPPORTED_ALGORITHMS["conv2d"]:
         sides[algorithm] = side(swap(networks.with_same_weights(network.module), algorithm))
     shape = "x".join(map(str, network.input_shape))
     yield Case(group, f"{name}, {shape}", sides, ("torch",))

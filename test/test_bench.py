@@ -13,6 +13,7 @@ import torch
 import ai3
 from bench import measure, report
 from bench.case import Result
+from bench.layers import shapes
 
 ROOT = Path(__file__).parent.parent
 
@@ -128,6 +129,69 @@ class TestCommand:
         assert ran.returncode == 0, ran.stderr
         for side in ("torch", *ai3.SUPPORTED_ALGORITHMS["conv2d"]):
             assert side in ran.stdout
+
+    def test_sets_of_shapes(self, tmp_path: Path) -> None:
+        figures, picture = tmp_path / "figures.json", tmp_path / "chart.png"
+        sets = ("resnet18", "squeezenet1_1")
+        arguments = ["--set", ",".join(sets), "--algorithms", "direct,winograd", "--error"]
+        ran = bench(
+            "bench.layers", *arguments, "--json", str(figures), "--png", str(picture), "--scaling"
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert max(map(len, ran.stdout.splitlines()[1:-3])) <= 80
+        results = [Result(**row) for row in json.loads(figures.read_text())["results"]]
+        for name in sets:
+            picture = tmp_path / f"chart-{name}.png"
+            assert picture.read_bytes().startswith(b"\x89PNG")
+            convs = {str(conv): conv for conv in shapes.load()[name].convs}
+            assert {result.case for result in results if result.group == name} == {*convs}
+            for result in results:
+                if result.group == name and result.side == "direct":
+                    conv = convs[result.case]
+                    assert result.times == conv.times
+                    assert result.gflops == pytest.approx(conv.flops / result.seconds / 1e9)
+        # What is refused is not measured, and shown as such.
+        line = next(line for line in ran.stdout.splitlines() if "3@224 64 7x7/2" in line)
+        assert line.split()[-1] == "-"
+        done = {result.case for result in results if result.side == "winograd"}
+        assert done and all(" 3x3" in case or " 5x5" in case for case in done)
+        assert all(result.error is not None and result.error < 1e-5 for result in results)
+        assert ("one thread is 1" in ran.stdout) == (torch.get_num_threads() > 1)
+
+        again = bench(
+            "bench.layers.conv2d", "--set", "resnet18", "--compare", str(figures), *arguments[2:4]
+        )
+        assert again.returncode == 0, again.stderr
+        assert "that of the older figures is 1" in again.stdout
+
+    @pytest.mark.parametrize("name", shapes.NETWORKS)
+    def test_sets_are_what_the_networks_do(self, name: str) -> None:
+        stored = shapes.load()[name].convs
+        assert stored == shapes.of_network(name)
+        assert len({str(conv) for conv in stored}) == len(stored)
+
+    def test_a_case_that_takes_long_is_measured_a_few_times(self) -> None:
+        calls = []
+
+        def side() -> torch.Tensor:
+            calls.append(time.sleep(0.02))
+            return torch.ones(1)
+
+        measure.compare({"a": side}, seconds=0.01)
+        assert len(calls) < 12
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["bench.layers", "--set", "vgg17"], "there is no 'vgg17', only all, seeds"),
+            (["bench.layers", "--algorithms", "dirct"], "there is no 'dirct', only all, "),
+            (["bench.layers.relu", "--set", "vgg16"], "unrecognized arguments"),
+        ],
+    )
+    def test_unknown_choice(self, arguments: list[str], message: str) -> None:
+        ran = bench(*arguments)
+        assert ran.returncode == 2
+        assert message in ran.stderr
 
     def test_unknown_name(self) -> None:
         ran = bench("bench.layers.conv3d")

@@ -1,17 +1,19 @@
 """Each operation by itself: every algorithm against torch's best layout of the same work."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 import torch
 from torch import nn
 
 import ai3
-from ai3 import layers
+from ai3 import _core, layers
 from bench.case import Case
+from bench.layers import shapes
 
 Call = Callable[[], object]
 Shape = tuple[int, ...]
@@ -23,26 +25,49 @@ class Work:
 
     shape: Shape
     module: nn.Module
-    layer: Callable[[str], Callable[[torch.Tensor], torch.Tensor]]
+    layer: Callable[[str], layers.Layer]
     name: str
     flops: int = 0
+    times: int = 1
 
 
-def cases(name: str) -> Iterator[Case]:
+def cases(name: str, algorithms: Iterable[str] | None = None) -> Iterator[Case]:
+    """Those of an operation, or of a set of convolutions in `SETS`."""
     if name == "call_overhead":
         yield from _call_overhead()
         return
-    for work in _WORK[name]():
+    op = "conv2d" if name in SETS else name
+    for work in _convolutions(name) if name in SETS else _WORK[name]():
         sample = torch.randn(work.shape)
         with torch.inference_mode():
             torch_sides = dict(_torch_layouts(work.module.eval(), sample))
             output = work.module(sample)
+        chosen = {
+            algorithm: work.layer(algorithm)
+            for algorithm in algorithms or ai3.SUPPORTED_ALGORITHMS[op]
+        }
         sides = torch_sides | {
-            algorithm: _inference(work.layer(algorithm), sample)
-            for algorithm in ai3.SUPPORTED_ALGORITHMS[name]
+            algorithm: _inference(layer, sample)
+            for algorithm, layer in chosen.items()
+            if not _refusal(layer, sample)
         }
         moved = 0 if name == "flatten" else 4 * (sample.numel() + output.numel())
-        yield Case(name, work.name, sides, tuple(torch_sides), work.flops, moved)
+        exact = partial(_in_double, work.module, sample)
+        baseline = tuple(torch_sides)
+        yield Case(name, work.name, sides, baseline, work.flops, moved, exact, work.times)
+
+
+def _refusal(layer: layers.Layer, sample: torch.Tensor) -> str:
+    spec = _core.Spec("float32", tuple(sample.shape))
+    problem = _core.problem(layer.op, [spec], _core.Weights.of(layer.weights), layer.attributes)
+    return problem.refusal(layer.algorithm)
+
+
+@torch.inference_mode()
+def _in_double(module: nn.Module, sample: torch.Tensor) -> torch.Tensor:
+    result = copy.deepcopy(module).double()(sample.double())
+    assert isinstance(result, torch.Tensor)
+    return result
 
 
 def _torch_layouts(module: nn.Module, sample: torch.Tensor) -> Iterator[tuple[str, Call]]:
@@ -68,21 +93,21 @@ def _inference(run: Callable[[torch.Tensor], object], sample: torch.Tensor) -> C
     return call
 
 
-def _conv2d() -> Iterator[Work]:
-    for shape, channels in (
-        ((10, 3, 224, 224), 64),
-        ((10, 64, 112, 112), 64),
-        ((10, 256, 28, 28), 256),
-        ((10, 512, 14, 14), 512),
-    ):
-        conv = nn.Conv2d(shape[1], channels, kernel_size=3, padding=1)
+def _convolutions(name: str) -> Iterator[Work]:
+    batch, convs = SETS[name]
+    for conv in convs:
+        weight = (conv.OC, conv.IC // conv.groups, conv.KH, conv.KW)
+        module = nn.Conv2d(conv.IC, conv.OC, weight[2:], **conv.attributes)
+        # As a trained network has them: outputs are of order 1.
+        nn.init.normal_(module.weight, std=prod(weight[1:]) ** -0.5)
 
-        def layer(algorithm: str, conv: nn.Conv2d = conv) -> layers.Conv2D:
-            return layers.Conv2D(conv.weight, conv.bias, padding=1, algorithm=algorithm)
+        def layer(
+            algorithm: str, module: nn.Conv2d = module, conv: shapes.Conv = conv
+        ) -> layers.Conv2D:
+            return layers.Conv2D(module.weight, module.bias, **conv.attributes, algorithm=algorithm)
 
-        batch, depth, height, width = shape
-        flops = 2 * batch * height * width * channels * depth * 9
-        yield Work(shape, conv, layer, f"{_text(shape)}, {channels} of 3x3", flops)
+        shape = (batch, conv.IC, conv.IH, conv.IW)
+        yield Work(shape, module, layer, str(conv), batch * conv.flops, conv.times)
 
 
 def _linear() -> Iterator[Work]:
@@ -175,8 +200,9 @@ def _pooling(shape: Shape, kernel: int, stride: int, padding: int) -> str:
     return f"{_text(shape)}, {kernel}x{kernel} stride {stride} padding {padding}"
 
 
+SETS = shapes.load()
 _WORK: dict[str, Callable[[], Iterator[Work]]] = {
-    "conv2d": _conv2d,
+    "conv2d": partial(_convolutions, "seeds"),
     "linear": _linear,
     "maxpool2d": _maxpool2d,
     "avgpool2d": _avgpool2d,

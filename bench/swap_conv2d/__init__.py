@@ -1,6 +1,6 @@
 """Networks whose convolutions `swap_conv2d` has replaced."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
@@ -11,9 +11,9 @@ from bench.case import Case
 NAMES = networks.NAMES
 
 
-def cases(name: str) -> Iterator[Case]:
+def cases(name: str, algorithms: Iterable[str] | None = None) -> Iterator[Case]:
     def swap(module: nn.Module, algorithm: str) -> nn.Module:
         ai3.swap_conv2d(module, algorithm, unsupported="direct")
         return module
 
-    return networks.cases("swap_conv2d", name, swap)
+    return networks.cases("swap_conv2d", name, algorithms, swap)
