@@ -1,0 +1,208 @@
+// The derivative by the input as convolutions of stride 1, one for each phase of the stride in rows
+// and columns; where there are several, or where padding shows the image's own elements, their
+// results are put together in a pass of their own.
+//
+// Dumoulin, Visin, "A guide to convolution arithmetic for deep learning", arXiv 1603.07285,
+// section 4, on transposed convolutions; the phases are the polyphase components of upsampling.
+
+#include "ops/conv2d_grad_input/op.hpp"
+
+namespace ai3 {
+namespace {
+
+// The weight of a part: (IC, OC / groups, taps of the row, taps of the column), turned round.
+template <typename T>
+Constant turned(const Conv2d& f, const AxisPhase& row, const AxisPhase& column, const T* weight) {
+    const Index taps = row.taps * column.taps, gic = f.group_ic(), goc = f.group_oc();
+    const Spec spec{f.dtype, {f.IC, goc, row.taps, column.taps}};
+    auto buffer = std::make_shared<Buffer>(spec.bytes());
+    T* to = buffer->template as<T>();
+    std::vector<Index> from;
+    for (Index kh = row.taps; kh-- > 0;)
+        for (Index kw = column.taps; kw-- > 0;)
+            from.push_back((row.first + kh * row.step) * f.KW + column.first + kw * column.step);
+    // Squares of channels, so that lines of either side are used whole.
+    constexpr Index side = 16;
+    const Index blocks = (gic + side - 1) / side;
+    parallel_for(f.threads, f.groups * blocks, [&](Index i, int) {
+        const Index group = i / blocks, begin = i % blocks * side;
+        const Index end = std::min(begin + side, gic);
+        for (Index first = 0; first < goc; first += side)
+            for (Index ic = begin; ic < end; ++ic)
+                for (Index oc = first; oc < std::min(first + side, goc); ++oc) {
+                    const T* element = weight + ((group * goc + oc) * gic + ic) * f.KH * f.KW;
+                    T* target = to + ((group * gic + ic) * goc + oc) * taps;
+                    for (Index k = 0; k < taps; ++k) target[k] = element[from[std::size_t(k)]];
+                }
+    });
+    return {spec, buffer->data(), buffer};
+}
+
+template <typename T>
+class GradInputPlan final : public Plan {
+  public:
+    GradInputPlan(const Conv2dGradInput& problem, const WeightSet& weights,
+                  const Algorithm<Conv2d>& algorithm)
+        : p(problem), whole(p.whole()) {
+        const Conv2d& f = p.forward;
+        std::size_t part = 0, offset = workspace_of_parts(p, algorithm);
+        for (const AxisPhase& row : p.rows)
+            for (const AxisPhase& column : p.columns) {
+                const Conv2d& conv = p.parts[part++];
+                auto weight = std::make_shared<WeightSet>(std::vector<std::optional<Constant>>{
+                    turned<T>(f, row, column, weights.data<T>(0))});
+                steps.push_back({algorithm.plan(conv, *weight), weight, offset});
+                offset += align_up(conv.output().bytes());
+            }
+        sources = {targets(p.rows, f.stride_h, f.pad_top, f.IH),
+                   targets(p.columns, f.stride_w, f.pad_left, f.IW)};
+    }
+
+    static std::size_t workspace_bytes(const Conv2dGradInput& p,
+                                       const Algorithm<Conv2d>& algorithm) {
+        std::size_t bytes = workspace_of_parts(p, algorithm);
+        if (!p.whole())
+            for (const Conv2d& part : p.parts) bytes += align_up(part.output().bytes());
+        return bytes;
+    }
+
+    void run(const void* const* inputs, void* output, std::byte* workspace) const override {
+        if (whole) {
+            steps[0].plan->run(inputs, output, workspace);
+            return;
+        }
+        for (const Step& step : steps) step.plan->run(inputs, workspace + step.offset, workspace);
+        const Conv2d& f = p.forward;
+        T* out = static_cast<T*>(output);
+        parallel_for(f.threads, f.N * f.IC, [&](Index plane, int) {
+            T* to = out + plane * f.IH * f.IW;
+            std::fill(to, to + f.IH * f.IW, T(0));
+            std::size_t step = 0;
+            for (std::size_t r = 0; r < p.rows.size(); ++r)
+                for (std::size_t c = 0; c < p.columns.size(); ++c) {
+                    const Index height = p.rows[r].end - p.rows[r].begin;
+                    const Index width = p.columns[c].end - p.columns[c].begin;
+                    const T* from = reinterpret_cast<const T*>(workspace + steps[step++].offset) +
+                                    plane * height * width;
+                    add(from, width, sources[0][r], sources[1][c], p.columns[c], to);
+                }
+        });
+    }
+
+  private:
+    struct Step {
+        std::unique_ptr<const Plan> plan;
+        std::shared_ptr<const WeightSet> weight;
+        std::size_t offset;
+    };
+    using Targets = std::vector<std::vector<Index>>;
+
+    static std::size_t workspace_of_parts(const Conv2dGradInput& p,
+                                          const Algorithm<Conv2d>& algorithm) {
+        std::size_t bytes = 0;
+        for (const Conv2d& part : p.parts)
+            bytes = std::max(bytes, align_up(algorithm.workspace_bytes(part)));
+        return bytes;
+    }
+
+    // For each phase, where in the image each of its positions goes, or -1.
+    Targets targets(const std::vector<AxisPhase>& phases, Index stride, Index pad,
+                    Index extent) const {
+        Targets result;
+        for (const AxisPhase& phase : phases) {
+            auto& target = result.emplace_back();
+            for (Index i = phase.begin; i < phase.end; ++i)
+                target.push_back(i < phase.needed_begin || i >= phase.needed_end
+                                     ? -1
+                                     : padded_source(phase.residue + i * stride - pad, extent,
+                                                     p.forward.padding_mode));
+        }
+        return result;
+    }
+
+    void add(const T* from, Index width, const std::vector<Index>& rows,
+             const std::vector<Index>& columns, const AxisPhase& phase, T* to) const {
+        const Conv2d& f = p.forward;
+        const Index stride = f.stride_w;
+        const bool zeros = f.padding_mode == PaddingMode::zeros;
+        const Index begin = phase.needed_begin - phase.begin;
+        const Index count = phase.needed_end - phase.needed_begin;
+        for (std::size_t row = 0; row < rows.size(); ++row, from += width) {
+            if (rows[row] < 0) continue;
+            T* line = to + rows[row] * f.IW;
+            if (zeros) {
+                // Nothing else is added to these.
+                T* first = line + columns[std::size_t(begin)];
+                const T* source = from + begin;
+                if (stride == 1)
+                    std::copy(source, source + count, first);
+                else if (stride == 2)
+                    for (Index i = 0; i < count; ++i) first[2 * i] = source[i];
+                else
+                    for (Index i = 0; i < count; ++i) first[i * stride] = source[i];
+            } else {
+                for (Index i = 0; i < count; ++i)
+                    line[columns[std::size_t(begin + i)]] += from[begin + i];
+            }
+        }
+    }
+
+    Conv2dGradInput p;
+    bool whole;
+    std::vector<Step> steps;
+    std::array<Targets, 2> sources;
+};
+
+class ByConvolution final : public Algorithm<Conv2dGradInput> {
+  public:
+    explicit ByConvolution(const Algorithm<Conv2d>& algorithm) : algorithm_(algorithm) {}
+
+    std::string_view name() const override { return algorithm_.name(); }
+
+    std::string refusal(const Conv2dGradInput& p) const override {
+        for (const Conv2d& part : p.parts)
+            if (std::string reason = algorithm_.refusal(part); !reason.empty())
+                return (p.parts.size() > 1 ? "of one of the convolutions for its strides " : "") +
+                       reason;
+        return {};
+    }
+
+    std::size_t workspace_bytes(const Conv2dGradInput& p) const override {
+        return with_type(p.forward.dtype, [&](auto zero) {
+            return GradInputPlan<decltype(zero)>::workspace_bytes(p, algorithm_);
+        });
+    }
+
+    std::unique_ptr<Plan> plan(const Conv2dGradInput& p, const WeightSet& weights) const override {
+        return with_type(p.forward.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+            return std::make_unique<GradInputPlan<decltype(zero)>>(p, weights, algorithm_);
+        });
+    }
+
+  private:
+    const Algorithm<Conv2d>& algorithm_;
+};
+
+}  // namespace
+
+Registry<Conv2dGradInput>& Registry<Conv2dGradInput>::instance() {
+    static Registry registry;
+    return registry;
+}
+
+std::vector<std::string> Registry<Conv2dGradInput>::names() const {
+    return Registry<Conv2d>::instance().names();
+}
+
+const Algorithm<Conv2dGradInput>& Registry<Conv2dGradInput>::at(std::string_view name) const {
+    std::lock_guard lock(mutex_);
+    auto found = algorithms_.find(name);
+    if (found == algorithms_.end())
+        found = algorithms_
+                    .emplace(name,
+                             std::make_unique<ByConvolution>(Registry<Conv2d>::instance().at(name)))
+                    .first;
+    return *found->second;
+}
+
+}  // namespace ai3

@@ -1,0 +1,61 @@
+// The derivative of a convolution by its input:
+//
+//   output[n, ic, ih, iw] = sum over oc, and over those oh, kh, ow, kw whose product read
+//       input[n, ic, ih, iw], of weight[oc, ic, kh, kw] * grad[n, oc, oh, ow]
+//
+// grad (N, OC, OH, OW) or (OC, OH, OW) is the derivative by the convolution's output, the weight is
+// the convolution's own. Its algorithms are those of conv2d, as the rows and columns of the output
+// that are `stride` apart are themselves a convolution of stride 1, of the gradient with the
+// kernel's elements that reach them, turned round.
+#pragma once
+
+#include "ops/conv2d/op.hpp"
+
+namespace ai3 {
+
+// Along one axis: the elements of the kernel that meet the positions residue + stride * i of the
+// padded image, for i in [begin, end).
+struct AxisPhase {
+    Index residue;                   // in [0, stride)
+    Index first, step, taps;         // elements first, first + step, ...
+    Index dilation;                  // of those, in steps of the stride
+    Index begin, end;                // what is computed, in steps of the stride
+    Index needed_begin, needed_end;  // what of that lies where a gradient is wanted
+    Index before, after;             // padding of the gradient
+};
+
+struct Conv2dGradInput {
+    static constexpr std::string_view op = "conv2d_grad_input";
+
+    // Attributes: conv2d's, and input_size (IH, IW), which stride and output leave open.
+    Conv2dGradInput(const std::vector<Spec>& inputs, const WeightSet& weights,
+                    const Attributes& attributes, int threads);
+
+    Spec output() const;
+    void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
+    static std::string_view choose(const Conv2dGradInput& problem);
+
+    Conv2d forward;
+    std::vector<AxisPhase> rows, columns;
+    // The convolution of each pair of a row's and a column's phase, rows first.
+    std::vector<Conv2d> parts;
+
+    // Whether the only part is the output itself.
+    bool whole() const;
+};
+
+// Every algorithm of conv2d is one of conv2d_grad_input.
+template <>
+class Registry<Conv2dGradInput> {
+  public:
+    static Registry& instance();
+    std::vector<std::string> names() const;
+    const Algorithm<Conv2dGradInput>& at(std::string_view name) const;
+
+  private:
+    mutable std::mutex mutex_;
+    mutable std::map<std::string, std::unique_ptr<const Algorithm<Conv2dGradInput>>, std::less<>>
+        algorithms_;
+};
+
+}  // namespace ai3
