@@ -80,3 +80,46 @@ def run_in_place(
     ]
     executor = core.Executor(specs, [problem.output], steps, problem.output.bytes)
     return executor([first, *others])[0]
+
+
+LAYOUTS = ["dense", "channels_last", "blocked"]
+
+
+def to_layout(core: ModuleType, x: torch.Tensor, layout: str) -> torch.Tensor:
+    """The memory of an image in a layout, as a dense tensor of its own; a last block of channels is
+    filled up with ones."""
+    if layout == "dense":
+        return x.contiguous()
+    if layout == "channels_last":
+        return x.movedim(-3, -1).contiguous()
+    spec = core.Spec(str(x.dtype).removeprefix("torch."), (1, 1, 1), layout)
+    block = spec.bytes // x.element_size()
+    missing = -x.shape[-3] % block
+    x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, missing), value=1.0)
+    return x.unflatten(-3, (-1, block)).movedim(-3, -1).contiguous()
+
+
+def from_layout(memory: torch.Tensor, layout: str, channels: int) -> torch.Tensor:
+    """The image (N, C, H, W) or (C, H, W) that `to_layout` made the memory of."""
+    if layout == "dense":
+        return memory
+    if layout == "channels_last":
+        return memory.movedim(-1, -3)
+    return memory.movedim(-1, -3).flatten(-4, -3).narrow(-3, 0, channels)
+
+
+def run_in_layout(
+    core: ModuleType, problem: Any, algorithm: str, *inputs: torch.Tensor
+) -> torch.Tensor:
+    """The result of a problem whose inputs or output are in any layout, as an image."""
+    memory = [
+        to_layout(core, x, spec.layout) for x, spec in zip(inputs, problem.inputs, strict=True)
+    ]
+    specs = [core.Spec(problem.output.dtype, tuple(x.shape)) for x in memory]
+    like = torch.empty(problem.output.shape, dtype=inputs[0].dtype)
+    like = to_layout(core, like, problem.output.layout)
+    output = core.Spec(problem.output.dtype, tuple(like.shape))
+    places = [("input", i) for i in range(len(memory))]
+    executor = core.Executor(specs, [output], [(problem, algorithm, places, ("output", 0))], 0)
+    (result,) = executor(memory)
+    return from_layout(torch.as_tensor(result), problem.output.layout, problem.output.shape[-3])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ai3 import SUPPORTED_ALGORITHMS, _core, layers
-from test.unit.checks import assert_within, make_problem
+from test.unit.checks import LAYOUTS, assert_within, make_problem, run_in_layout
 
 ALGORITHMS = SUPPORTED_ALGORITHMS["conv2d"]
 DTYPES = [torch.float32, torch.float64]
@@ -142,6 +142,66 @@ def check(case: Case, algorithm: str, x: torch.Tensor, *weights: Any, core: Any 
 def test_equals_torch(core: ModuleType, algorithm: str, name: str, dtype: torch.dtype) -> None:
     case = CASES[name]
     check(case, algorithm, *case.tensors(dtype), core=core)
+
+
+LAYOUT_CASES = [
+    "3x3",
+    "3x3_no_padding",
+    "unbatched",
+    "1x1",
+    "1x1_strided",
+    "wide_row",
+    "deep_and_narrow",
+    "stride_pair",
+    "7x7_stride_2",
+    "dilated",
+    "reflect",
+    "groups_2",
+    "groups_tails",
+    "depthwise",
+    "depthwise_stride_2",
+    "depthwise_multiplier",
+    "depthwise_circular",
+    "empty_batch",
+]
+
+
+@pytest.mark.parametrize("name", LAYOUT_CASES)
+@pytest.mark.parametrize("output_layout", LAYOUTS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_and_epilogues(
+    core: ModuleType, layout: str, output_layout: str, name: str
+) -> None:
+    """Every algorithm that does not refuse the layouts, with and without residual and ReLU; at
+    least one does not, and none refuses NCHW."""
+    case = CASES[name]
+    done = set()
+    for dtype in DTYPES:
+        x, weight, bias = case.tensors(dtype)
+        expected = case.by_torch(x, weight, bias)
+        residual = torch.randn(expected.shape, dtype=dtype)
+        weights = core.Weights.of([weight, bias])
+        attributes = {**case.attributes, "output_layout": output_layout}
+        spec = core.Spec(str(dtype).removeprefix("torch."), tuple(x.shape), layout)
+        plain = core.problem("conv2d", [spec], weights, attributes, 1)
+        fused = core.problem(
+            "conv2d", [spec, plain.output], weights, {**attributes, "activation": "relu"}, 2
+        )
+        for algorithm in ALGORITHMS:
+            assert plain.refusal(algorithm) == fused.refusal(algorithm)
+            if plain.refusal(algorithm):
+                continue
+            done.add(algorithm)
+            magnitude = 4 * error_factor(plain.resolve(algorithm))
+            for problem, inputs, wanted in (
+                (plain, [x], expected),
+                (fused, [x, residual], (expected + residual.double()).relu()),
+            ):
+                actual = run_in_layout(core, problem, algorithm, *inputs)
+                assert_within(actual, wanted, reduction=reduction(weight), magnitude=magnitude)
+    assert done >= {"direct", "default"}
+    if layout == output_layout == "dense":
+        assert done == {name for name in ALGORITHMS if not is_refused(case, name)}
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -283,11 +343,12 @@ def test_smm_needs_no_workspace() -> None:
     assert problem.workspace_bytes("smm") == 0
 
 
-def test_direct_needs_no_more_than_a_padded_image() -> None:
-    x, weight, bias = CASES["3x3"].tensors(torch.float32)
-    problem = make_problem(_core, "conv2d", [x[:1]], [weight, bias], padding=1)
-    assert problem.workspace_bytes("direct") == 16 * 16 * 16 * 4
-    assert make_problem(_core, "conv2d", [x], [weight, bias]).workspace_bytes("direct") == 0
+def test_direct_holds_a_chunk_of_the_image_and_the_sums_of_a_tile() -> None:
+    x, weight = torch.randn(1, 64, 224, 224), torch.randn(64, 64, 3, 3)
+    problem = make_problem(_core, "conv2d", [x], [weight], threads=1, padding=1)
+    assert 0 < problem.workspace_bytes("direct") < x.nbytes / 16
+    pointwise = make_problem(_core, "conv2d", [x], [weight[:, :, :1, :1]], threads=1)
+    assert pointwise.workspace_bytes("direct") <= 128 * 32 * 4
 
 
 @pytest.mark.parametrize(
@@ -305,6 +366,8 @@ def test_direct_needs_no_more_than_a_padded_image() -> None:
         ({"padding_mode": "mirror"}, (1, 3, 8, 8), "padding_mode must be"),
         ({"padding_mode": "reflect", "padding": 8}, (1, 3, 8, 8), "too large for reflect"),
         ({"groups": 5}, (1, 3, 8, 8), "groups must divide"),
+        ({"output_layout": "nhwc"}, (1, 3, 8, 8), "'dense', 'channels_last' or 'blocked'"),
+        ({"activation": "softmax"}, (1, 3, 8, 8), "activation must be"),
     ],
 )
 def test_what_does_not_fit_is_told(

@@ -49,15 +49,19 @@ class Tensor:
     def __repr__(self) -> str: ...
 
 class Spec:
-    """The dtype and shape of an array."""
+    """The dtype, shape and layout of an array."""
 
-    def __init__(self, dtype: str, shape: Sequence[int]) -> None: ...
+    def __init__(self, dtype: str, shape: Sequence[int], layout: str = 'dense') -> None:
+        """The layout is 'dense', 'channels_last' or 'blocked'."""
 
     @property
     def dtype(self) -> str: ...
 
     @property
     def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def layout(self) -> str: ...
 
     @property
     def bytes(self) -> int: ...

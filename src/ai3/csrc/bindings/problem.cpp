@@ -40,19 +40,22 @@ std::vector<const void*> data_of(const Problem& problem, std::vector<Constant>& 
 }  // namespace
 
 void bind_problem(nb::module_& module) {
-    nb::class_<Spec>(module, "Spec", "The dtype and shape of an array.")
+    nb::class_<Spec>(module, "Spec", "The dtype, shape and layout of an array.")
         .def(
             "__init__",
-            [](Spec* self, const std::string& dtype, const Shape& shape) {
+            [](Spec* self, const std::string& dtype, const Shape& shape,
+               const std::string& layout) {
                 for (Index extent : shape)
                     if (extent < 0) throw std::invalid_argument("a shape has no negative extent");
-                new (self) Spec{dtype_from(dtype), shape};
+                new (self) Spec{dtype_from(dtype), shape, layout_from(layout, shape)};
             },
-            nb::arg("dtype"), nb::arg("shape"))
+            nb::arg("dtype"), nb::arg("shape"), nb::arg("layout") = "dense",
+            "The layout is 'dense', 'channels_last' or 'blocked'.")
         .def_prop_ro("dtype", [](const Spec& self) { return std::string(name_of(self.dtype)); })
         .def_prop_ro(
             "shape", [](const Spec& self) { return to_tuple(self.shape); },
             nb::sig("def shape(self) -> tuple[int, ...]"))
+        .def_prop_ro("layout", [](const Spec& self) { return std::string(name_of(self.layout)); })
         .def_prop_ro("bytes", &Spec::bytes)
         .def("__eq__",
              [](const Spec& self, nb::handle other) {

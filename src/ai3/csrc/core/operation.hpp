@@ -11,6 +11,8 @@
 //   Spec output() const;
 //   void reference(const void* const* inputs, const WeightSet&, void* output) const;
 //   static std::string_view choose(const P&);                 what "default" stands for
+//   static constexpr bool takes_layouts;                      if it does: inputs may be other than
+//                                                             dense
 #pragma once
 
 #include <functional>
@@ -89,8 +91,8 @@ class WeightSet {
 class Plan {
   public:
     virtual ~Plan() = default;
-    // Dense arrays of the problem's shapes; allocates nothing and does not throw. `workspace` holds
-    // the algorithm's workspace_bytes(problem), on a cache line's boundary.
+    // Arrays of the problem's shapes and layouts; allocates nothing and does not throw. `workspace`
+    // holds the algorithm's workspace_bytes(problem), on a cache line's boundary.
     virtual void run(const void* const* inputs, void* output, std::byte* workspace) const = 0;
 };
 
@@ -215,6 +217,11 @@ class OperationOf final : public Operation {
     std::unique_ptr<Problem> problem(std::vector<Spec> inputs,
                                      std::shared_ptr<const WeightSet> weights,
                                      const Attributes& attributes, int threads) const override {
+        if constexpr (!requires { P::takes_layouts; })
+            for (const Spec& input : inputs)
+                if (input.layout != Layout::dense)
+                    throw std::invalid_argument(std::string(P::op) + ": the input " +
+                                                to_string(input) + " must be dense");
         return std::make_unique<Typed>(std::move(inputs), std::move(weights), attributes, threads);
     }
 

@@ -11,14 +11,6 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__AVX512F__)
-#define AI3_VECTOR_BYTES 64
-#elif defined(__AVX2__)
-#define AI3_VECTOR_BYTES 32
-#else
-#define AI3_VECTOR_BYTES 16
-#endif
-
 namespace ai3 {
 
 // Accumulator registers that a micro-kernel may count on, its operands apart.

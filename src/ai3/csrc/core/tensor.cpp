@@ -6,6 +6,18 @@
 
 namespace ai3 {
 
+Layout layout_from(std::string_view name, const Shape& shape) {
+    for (Layout layout : {Layout::dense, Layout::channels_last, Layout::blocked})
+        if (name == name_of(layout)) {
+            if (layout != Layout::dense && shape.size() != 3 && shape.size() != 4)
+                throw std::invalid_argument("only images, (N, C, H, W) or (C, H, W), can be " +
+                                            std::string(name) + ", not " + to_string(shape));
+            return layout;
+        }
+    throw std::invalid_argument("layout must be 'dense', 'channels_last' or 'blocked', not '" +
+                                std::string(name) + "'");
+}
+
 bool is_dense(const Shape& shape, const Index* strides) {
     Index expected = 1;
     for (std::size_t i = shape.size(); i-- > 0;) {

@@ -1,4 +1,4 @@
-// What a tensor is to the core: a dtype, a shape and dense row-major memory.
+// What a tensor is to the core: a dtype, a shape and the layout of its memory.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +10,14 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#if defined(__AVX512F__)
+#define AI3_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define AI3_VECTOR_BYTES 32
+#else
+#define AI3_VECTOR_BYTES 16
+#endif
 
 namespace ai3 {
 
@@ -53,19 +61,72 @@ inline Index elements(const Shape& shape) {
     return std::accumulate(shape.begin(), shape.end(), Index{1}, checked_product);
 }
 
+// The order of a tensor's elements in memory. The last two are for images, (N, C, H, W) or
+// (C, H, W).
+enum class Layout : std::uint8_t {
+    dense,          // row-major
+    channels_last,  // (N, H, W, C)
+    blocked,  // (N, C / B, H, W, B): blocks of B channels, a vector's lanes. What fills up the
+              // last block is finite.
+};
+
+constexpr std::string_view name_of(Layout layout) {
+    return layout == Layout::dense           ? "dense"
+           : layout == Layout::channels_last ? "channels_last"
+                                             : "blocked";
+}
+
+// Throws std::invalid_argument for another name, and for a layout of images where `shape` is none.
+Layout layout_from(std::string_view name, const Shape& shape);
+
+// Channels in a block of the blocked layout.
+constexpr Index channel_block(DType dtype) { return Index(AI3_VECTOR_BYTES / size_of(dtype)); }
+
 struct Spec {
     DType dtype = DType::f32;
     Shape shape;
+    Layout layout = Layout::dense;
 
+    // Elements in memory, those that fill up a last block included.
+    Index held() const {
+        if (layout != Layout::blocked) return elements(shape);
+        const Index block = channel_block(dtype);
+        Shape filled = shape;
+        Index& channels = filled[filled.size() - 3];
+        channels = checked_product((channels - 1) / block + 1, block);
+        return elements(filled);
+    }
     std::size_t bytes() const {
-        return std::size_t(checked_product(elements(shape), Index(size_of(dtype))));
+        return std::size_t(checked_product(held(), Index(size_of(dtype))));
     }
     bool operator==(const Spec&) const = default;
 };
 
 inline std::string to_string(const Spec& spec) {
-    return std::string(name_of(spec.dtype)) + to_string(spec.shape);
+    const std::string text = std::string(name_of(spec.dtype)) + to_string(spec.shape);
+    return spec.layout == Layout::dense ? text : text + " " + std::string(name_of(spec.layout));
 }
+
+// Where the elements of an image tensor lie.
+struct ImageStrides {
+    Index block;         // neighbouring channels
+    Index block_stride;  // from such a block of channels to the next
+    Index pixel, row, image;
+
+    ImageStrides(Layout layout, DType dtype, Index C, Index H, Index W) {
+        const Index lanes = channel_block(dtype);
+        block = layout == Layout::dense ? 1 : layout == Layout::blocked ? lanes : C;
+        pixel = block;
+        row = W * pixel;
+        block_stride = H * row;
+        image = (C + block - 1) / block * block_stride;
+    }
+
+    Index channel(Index c) const { return c / block * block_stride + c % block; }
+    Index at(Index n, Index c, Index h, Index w) const {
+        return n * image + channel(c) + h * row + w * pixel;
+    }
+};
 
 constexpr std::size_t cache_line = 64;
 

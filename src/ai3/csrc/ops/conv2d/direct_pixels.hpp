@@ -10,6 +10,7 @@
 #include "core/simd.hpp"
 #include "ops/conv2d/op.hpp"
 #include "ops/conv2d/output.hpp"
+#include "ops/conv2d/padding.hpp"
 
 namespace ai3 {
 
@@ -40,6 +41,7 @@ class DirectPixelsPlan final : public Plan {
         const T* input = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
         const bool streamed = streams<T>(p, out) && p.OW % W == 0;
+        const Epilogue<T> epilogue = p.epilogue(inputs, out);
         const auto image_of = [&](Index i, Index c) {
             return input + (i * p.group_ic() + c) * p.IH * p.IW;
         };
@@ -48,7 +50,7 @@ class DirectPixelsPlan final : public Plan {
                 T* image = reinterpret_cast<T*>(workspace + std::size_t(thread) * copy.bytes(p));
                 for (Index c = 0; c < p.group_ic(); ++c)
                     fill(image_of(i, c), image + c * copy.plane);
-                run_rows(image, out, i, 0, p.OH, streamed);
+                run_rows(image, out, i, 0, p.OH, epilogue, streamed);
             });
             return;
         }
@@ -58,7 +60,8 @@ class DirectPixelsPlan final : public Plan {
                          [&](Index c, int) { fill(image_of(i, c), image + c * copy.plane); });
             const Index parts = p.threads == 1 ? 1 : std::min<Index>(4 * p.threads, p.OH);
             parallel_for(p.threads, parts, [&](Index part, int) {
-                run_rows(image, out, i, p.OH * part / parts, p.OH * (part + 1) / parts, streamed);
+                run_rows(image, out, i, p.OH * part / parts, p.OH * (part + 1) / parts, epilogue,
+                         streamed);
             });
         }
     }
@@ -123,7 +126,8 @@ class DirectPixelsPlan final : public Plan {
     }
 
     // Output rows [begin, end) of image and group i.
-    void run_rows(const T* image, T* out, Index i, Index begin, Index end, bool streamed) const {
+    void run_rows(const T* image, T* out, Index i, Index begin, Index end,
+                  const Epilogue<T>& epilogue, bool streamed) const {
         const Index group = i % p.groups, plane = p.OH * p.OW;
         const Index K = p.group_ic() * p.KH * p.KW, padded_oc = tiles * max_channels;
         const T* bias = packed->template as<T>() + group * padded_oc;
@@ -136,8 +140,9 @@ class DirectPixelsPlan final : public Plan {
                 const Index first = tile * max_channels;
                 const Index count = std::min<Index>(max_channels, p.group_oc() - first);
                 const Strip strip{
-                    image, weights + first * K,       bias + first, out + first * plane,
-                    row,   std::min(row + step, end), count,        streamed};
+                    image,   weights + first * K,       bias + first, out + first * plane,
+                    row,     std::min(row + step, end), count,        streamed,
+                    epilogue};
                 if (count > 4)
                     run_strip<8>(strip);
                 else if (count > 2)
@@ -157,6 +162,7 @@ class DirectPixelsPlan final : public Plan {
         T* out;
         Index begin, end, channels;
         bool streamed;
+        const Epilogue<T>& epilogue;
     };
 
     // One vector of pixels: where it begins in the copy and in an output plane, how much of it is.
@@ -222,10 +228,12 @@ class DirectPixelsPlan final : public Plan {
             T* out = s.out + c * p.OH * p.OW;
 #pragma GCC unroll 8
             for (int v = 0; v < V; ++v) {
+                T* at = out + places[v].out;
+                const Vec<T> result = s.epilogue(acc[c][v], at, places[v].live);
                 if (s.streamed)
-                    stream(out + places[v].out, acc[c][v]);
+                    stream(at, result);
                 else
-                    places[v].live.store(out + places[v].out, acc[c][v]);
+                    places[v].live.store(at, result);
             }
         }
     }

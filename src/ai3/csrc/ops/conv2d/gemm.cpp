@@ -59,7 +59,7 @@ class Gemm final : public Algorithm<Conv2d> {
         const double elements = double(p.IC) * double(p.KH * p.KW) * double(p.OH) * double(p.OW);
         if (elements >= double(Index{1} << 40))
             return "its im2col matrix has 2^40 elements or more";
-        return {};
+        return refuse_layouts(p);
     }
 
     std::size_t workspace_bytes(const Conv2d& p) const override {

@@ -71,12 +71,13 @@ class GemmPlan final : public Plan {
         if (!by_image) {
             parallel_for(p.threads, p.N * tasks,
                          [&](Index i, int thread) { work(i / tasks, i % tasks, thread); });
-            return;
+        } else {
+            for (Index n = 0; n < p.N; ++n) {
+                columns.prepare(input + n * p.IC * p.IH * p.IW, shared);
+                parallel_for(p.threads, tasks, [&](Index i, int thread) { work(n, i, thread); });
+            }
         }
-        for (Index n = 0; n < p.N; ++n) {
-            columns.prepare(input + n * p.IC * p.IH * p.IW, shared);
-            parallel_for(p.threads, tasks, [&](Index i, int thread) { work(n, i, thread); });
-        }
+        apply(p.epilogue(inputs, out), out, p.output().held(), p.threads);
     }
 
   private:

@@ -42,6 +42,8 @@ class ImplicitGemm final : public Algorithm<Conv2d> {
   public:
     std::string_view name() const override { return "implicit gemm"; }
 
+    std::string refusal(const Conv2d& p) const override { return refuse_layouts(p); }
+
     std::size_t workspace_bytes(const Conv2d& p) const override {
         return with_type(p.dtype, [&](auto zero) {
             using T = decltype(zero);

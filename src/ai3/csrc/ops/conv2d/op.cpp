@@ -25,8 +25,9 @@ PaddingMode parse_padding_mode(const std::string& text) {
 Conv2d::Conv2d(const std::vector<Spec>& inputs, const WeightSet& weights,
                const Attributes& attributes, int threads)
     : threads(threads) {
-    if (inputs.size() != 1 || weights.size() < 1 || weights.size() > 2 || !weights.get(0))
-        refuse("takes one input, a weight and an optional bias");
+    if (inputs.empty() || inputs.size() > 2 || weights.size() < 1 || weights.size() > 2 ||
+        !weights.get(0))
+        refuse("takes an input, an optional residual, a weight and an optional bias");
     const Spec& input = inputs[0];
     const Spec& weight = weights.get(0)->spec;
     const Constant* bias = weights.get(1);
@@ -115,45 +116,58 @@ Conv2d::Conv2d(const std::vector<Spec>& inputs, const WeightSet& weights,
                std::to_string(padded_w));
     OH = (padded_h - window_h) / stride_h + 1;
     OW = (padded_w - window_w) / stride_w + 1;
+    input_layout = input.layout;
+    output_layout = layout_from(
+        attributes.text("output_layout", std::string(name_of(input_layout))), input.shape);
+    activation = activation_from(attributes.text("activation", "none"));
+    activation_parameter = attributes.real("activation_parameter", 0);
+    has_residual = inputs.size() == 2;
+    if (has_residual && inputs[1] != output())
+        refuse("the residual must be " + to_string(output()) + ", not " + to_string(inputs[1]));
     // A thread is not worth waking for less than some microseconds of work.
     constexpr double least_work = 100'000;
     const double work = double(elements(output().shape)) * double(group_ic() * KH * KW);
     this->threads = int(std::clamp(work / least_work, 1.0, double(threads)));
 }
 
-Spec Conv2d::output() const { return {dtype, batched ? Shape{N, OC, OH, OW} : Shape{OC, OH, OW}}; }
+Spec Conv2d::output() const {
+    return {dtype, batched ? Shape{N, OC, OH, OW} : Shape{OC, OH, OW}, output_layout};
+}
 
 void Conv2d::reference(const void* const* inputs, const WeightSet& weights, void* output) const {
     with_type(dtype, [&](auto zero) {
         using T = decltype(zero);
         const T* input = static_cast<const T*>(inputs[0]);
+        const T* residual = has_residual ? static_cast<const T*>(inputs[1]) : nullptr;
         const T* weight = weights.data<T>(0);
         const T* bias = weights.data<T>(1);
         T* out = static_cast<T*>(output);
+        const ImageStrides from = input_strides(), to = output_strides();
+        std::fill_n(out, this->output().held(), T(0));
+        const auto product = [&](Index n, Index oc, Index oh, Index ow) {
+            const Index first = oc / group_oc() * group_ic();
+            double total = 0;
+            for (Index ic = 0; ic < group_ic(); ++ic)
+                for (Index kh = 0; kh < KH; ++kh)
+                    for (Index kw = 0; kw < KW; ++kw) {
+                        const Index ih = padded_source(oh * stride_h + kh * dilation_h - pad_top,
+                                                       IH, padding_mode);
+                        const Index iw = padded_source(ow * stride_w + kw * dilation_w - pad_left,
+                                                       IW, padding_mode);
+                        const T x = ih < 0 || iw < 0 ? T(0) : input[from.at(n, first + ic, ih, iw)];
+                        total += double(x) *
+                                 double(weight[((oc * group_ic() + ic) * KH + kh) * KW + kw]);
+                    }
+            return total;
+        };
         for (Index n = 0; n < N; ++n)
             for (Index oc = 0; oc < OC; ++oc)
                 for (Index oh = 0; oh < OH; ++oh)
                     for (Index ow = 0; ow < OW; ++ow) {
-                        double total = bias ? double(bias[oc]) : 0.0;
-                        for (Index ic = 0; ic < group_ic(); ++ic)
-                            for (Index kh = 0; kh < KH; ++kh)
-                                for (Index kw = 0; kw < KW; ++kw) {
-                                    const Index ih =
-                                        padded_source(oh * stride_h + kh * dilation_h - pad_top, IH,
-                                                      padding_mode);
-                                    const Index iw =
-                                        padded_source(ow * stride_w + kw * dilation_w - pad_left,
-                                                      IW, padding_mode);
-                                    const Index c = oc / group_oc() * group_ic() + ic;
-                                    const T x = ih < 0 || iw < 0
-                                                    ? T(0)
-                                                    : input[((n * IC + c) * IH + ih) * IW + iw];
-                                    total +=
-                                        double(x) *
-                                        double(
-                                            weight[((oc * group_ic() + ic) * KH + kh) * KW + kw]);
-                                }
-                        *out++ = T(total);
+                        const Index at = to.at(n, oc, oh, ow);
+                        double total = product(n, oc, oh, ow) + (bias ? double(bias[oc]) : 0.0);
+                        if (residual) total += double(residual[at]);
+                        out[at] = T(activate(activation, activation_parameter, total));
                     }
     });
 }
@@ -170,8 +184,10 @@ const RegisterCustom<Conv2d, custom::conv2d_is_default> registered_custom{
         T, const Conv2d& problem, const void* const* inputs, const WeightSet& weights,
         void* output) -> decltype(custom::conv2d(problem, (const T*)nullptr, (const T*)nullptr,
                                                  (const T*)nullptr, (T*)nullptr)) {
+        T* out = static_cast<T*>(output);
         custom::conv2d(problem, static_cast<const T*>(inputs[0]), weights.data<T>(0),
-                       weights.data<T>(1), static_cast<T*>(output));
+                       weights.data<T>(1), out);
+        apply(problem.epilogue(inputs, out), out, problem.output().held(), problem.threads);
     }};
 }  // namespace
 

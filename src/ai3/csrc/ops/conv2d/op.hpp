@@ -6,10 +6,12 @@
 //                                      ow * stride_w + kw * dilation_w - pad_left]
 //
 // where g is the group of oc. Input (N, IC, IH, IW) or (IC, IH, IW), weight (OC, IC/groups, KH,
-// KW).
+// KW). A second input is a residual: it is added to the output, whose shape and layout it has;
+// then comes the activation.
 #pragma once
 
 #include "core/operation.hpp"
+#include "kernels/epilogue.hpp"
 
 namespace ai3 {
 
@@ -33,9 +35,11 @@ constexpr Index padded_source(Index i, Index extent, PaddingMode mode) {
 
 struct Conv2d {
     static constexpr std::string_view op = "conv2d";
+    static constexpr bool takes_layouts = true;
 
     // Attributes: stride, padding (1, 2 or, as top, bottom, left, right, 4 integers; 'same';
-    // 'valid'), dilation, groups, padding_mode.
+    // 'valid'), dilation, groups, padding_mode; output_layout (that of the input), activation,
+    // activation_parameter.
     Conv2d(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
            int threads);
 
@@ -49,8 +53,20 @@ struct Conv2d {
     Index stride_h, stride_w, dilation_h, dilation_w, groups;
     Index pad_top, pad_bottom, pad_left, pad_right;
     PaddingMode padding_mode;
+    Layout input_layout, output_layout;
+    Activation activation;
+    double activation_parameter;
+    bool has_residual;
     int threads;
 
+    bool dense() const { return input_layout == Layout::dense && output_layout == Layout::dense; }
+    ImageStrides input_strides() const { return {input_layout, dtype, IC, IH, IW}; }
+    ImageStrides output_strides() const { return {output_layout, dtype, OC, OH, OW}; }
+    template <typename T>
+    Epilogue<T> epilogue(const void* const* inputs, const T* output) const {
+        return {activation, T(activation_parameter),
+                has_residual ? static_cast<const T*>(inputs[1]) : nullptr, output};
+    }
     Index group_ic() const { return IC / groups; }
     Index group_oc() const { return OC / groups; }
     bool padded() const { return pad_top || pad_bottom || pad_left || pad_right; }
@@ -58,5 +74,10 @@ struct Conv2d {
     Index reach_h() const { return (OH - 1) * stride_h + (KH - 1) * dilation_h + 1; }
     Index reach_w() const { return (OW - 1) * stride_w + (KW - 1) * dilation_w + 1; }
 };
+
+// The refusal of algorithms that are written for NCHW alone.
+inline std::string refuse_layouts(const Conv2d& p) {
+    return p.dense() ? std::string{} : "it reads and writes NCHW only";
+}
 
 }  // namespace ai3

@@ -1,19 +1,83 @@
-// Where the output of a convolution is better written past the caches.
+// From sums in memory, vectors of channels of one pixel after the other, to the output of a
+// convolution in its layout, through the epilogue.
 #pragma once
 
 #include "core/simd.hpp"
+#include "kernels/channel_tile.hpp"
 #include "ops/conv2d/op.hpp"
 
 namespace ai3 {
 
 // Whether an output is so large that its first lines have left the caches before the last is
-// written. Writing past them saves reading each line before it is overwritten. Also needs planes
-// that begin on a vector's boundary.
+// written. Writing past them saves reading each line before it is overwritten. Also needs NCHW
+// planes that begin on a vector's boundary.
 template <typename T>
 bool streams(const Conv2d& p, const T* out) {
     constexpr Index bytes = Index{24} << 20;
-    return elements(p.output().shape) * Index(sizeof(T)) > bytes && p.OH * p.OW % lanes<T> == 0 &&
+    return p.output_layout == Layout::dense &&
+           elements(p.output().shape) * Index(sizeof(T)) > bytes && p.OH * p.OW % lanes<T> == 0 &&
            reinterpret_cast<std::uintptr_t>(out) % sizeof(Vec<T>) == 0;
 }
+
+template <typename T>
+class Output {
+    static constexpr Index W = lanes<T>;
+
+  public:
+    Output(const Conv2d& p, const void* const* inputs, T* out)
+        : out_(out),
+          layout_(p.output_layout),
+          strides_(p.output_strides()),
+          epilogue_(p.epilogue(inputs, out)),
+          streamed_(streams(p, out)) {}
+
+    // Writes `n` pixels of the channels [oc, end), from pixel number `pixel` of image `n`'s plane
+    // on. `oc` is a multiple of a block in the blocked layout. `from` holds their sums as
+    // (n, width), in vectors; those past `end` are not written, but fill up a last block.
+    void write(const T* from, Index width, Index image, Index oc, Index end, Index pixel,
+               Index n) const {
+        T* to = out_ + image * strides_.image + pixel * strides_.pixel;
+        for (Index c = oc; c < end; c += W, from += W) {
+            T* place = to + strides_.channel(c);
+            const Index count = std::min(W, end - c);
+            if (layout_ == Layout::dense)
+                write_planes(from, width, count, place, n);
+            else if (count == W || layout_ == Layout::blocked)
+                for (Index i = 0; i < n; ++i) {
+                    T* at = place + i * strides_.pixel;
+                    store(at, epilogue_(load(from + i * width), at));
+                }
+            else
+                for (Index i = 0; i < n; ++i) {
+                    T* at = place + i * strides_.pixel;
+                    const auto live = LaneMask<T>::first(count);
+                    live.store(at, epilogue_(load(from + i * width), at, live));
+                }
+        }
+    }
+
+    // After the last write of a thread.
+    void finish() const {
+        if (streamed_) stream_fence();
+    }
+
+  private:
+    void write_planes(const T* from, Index width, Index count, T* to, Index n) const {
+        // The first vector ends on a boundary, so that the others are whole lines.
+        Index done = 0;
+        const Index ahead = Index(reinterpret_cast<std::uintptr_t>(to) / sizeof(T) % W);
+        for (Index some; done < n; done += some) {
+            some = std::min(done == 0 ? W - ahead : W, n - done);
+            store_channels(from + done * width, width, some, count, to + done,
+                           strides_.block_stride, epilogue_, streamed_ && (done || ahead == 0));
+        }
+    }
+
+    T* out_;
+    Layout layout_;
+    ImageStrides strides_;
+    Epilogue<T> epilogue_;
+    bool streamed_;
+};
 
 }  // namespace ai3

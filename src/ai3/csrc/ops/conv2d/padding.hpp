@@ -1,9 +1,27 @@
-// The padded copy of an image that kernels without border checks read: a physical halo.
+// Copies of parts of an image with the padding in place, for kernels without border checks.
 #pragma once
 
+#include "core/simd.hpp"
 #include "ops/conv2d/op.hpp"
 
 namespace ai3 {
+
+// Copies a row of one channel, `width` pixels from `column` on, either of which may lie in the
+// padding.
+template <typename T>
+void copy_row(const Conv2d& p, const T* row, Index column, Index width, T* to) {
+    const Index left = std::clamp<Index>(-column, 0, width);
+    const Index right = std::clamp<Index>(p.IW - column, left, width);
+    const auto border = [&](Index begin, Index end) {
+        for (Index i = begin; i < end; ++i) {
+            const Index iw = padded_source(column + i, p.IW, p.padding_mode);
+            to[i] = iw < 0 ? T(0) : row[iw];
+        }
+    };
+    border(0, left);
+    std::copy(row + column + left, row + column + right, to + left);
+    border(right, width);
+}
 
 // Geometry of the dense image (IC, height, width) that a kernel reads: the input itself, or a copy
 // with the padding in place. Rows and columns that the kernel never reaches are left out of a copy.
@@ -16,32 +34,80 @@ struct PaddedImage {
     }
 
     Index plane() const { return height * width; }
-    std::size_t bytes(const Conv2d& p) const {
-        return copied ? std::size_t(p.IC * plane()) * size_of(p.dtype) : 0;
-    }
 };
 
-// Writes channel `c` of one image: rows of `from` (IH, IW) into `to` (height, width).
+// Writes one channel of it, (height, width), from (IH, IW).
 template <typename T>
 void pad_plane(const Conv2d& p, const PaddedImage& image, const T* from, T* to) {
-    const Index left = std::min(p.pad_left, image.width);
-    const Index inner = std::clamp<Index>(image.width - left, 0, p.IW);
     for (Index h = 0; h < image.height; ++h, to += image.width) {
         const Index ih = padded_source(h - p.pad_top, p.IH, p.padding_mode);
-        if (ih < 0) {
+        if (ih < 0)
             std::fill(to, to + image.width, T(0));
+        else
+            copy_row(p, from + ih * p.IW, -p.pad_left, image.width, to);
+    }
+}
+
+// Copies block `block` of lanes<T> input channels, rows x width pixels, as (rows, width, lanes).
+// They begin at (row, column), which may lie in the padding or, for outputs that do not exist,
+// beyond it. `image` is that of the input's layout.
+template <typename T>
+void copy_block(const Conv2d& p, const T* image, Index block, Index row, Index column, Index rows,
+                Index width, T* to) {
+    constexpr Index W = lanes<T>;
+    const ImageStrides strides = p.input_strides();
+    const Index channels = std::min(W, p.IC - block * W);
+    const T* from = image + strides.channel(block * W);
+    const Index left = std::clamp<Index>(-column, 0, width);
+    const Index right = std::clamp<Index>(p.IW - column, left, width);
+    for (Index h = 0; h < rows; ++h, to += width * W) {
+        const Index ih =
+            row + h < p.IH + p.pad_bottom ? padded_source(row + h, p.IH, p.padding_mode) : -1;
+        if (ih < 0) {
+            std::fill(to, to + width * W, T(0));
             continue;
         }
-        const T* row = from + ih * p.IW;
-        for (Index w = 0; w < left; ++w) {
-            const Index iw = padded_source(w - p.pad_left, p.IW, p.padding_mode);
-            to[w] = iw < 0 ? T(0) : row[iw];
+        const T* pixels = from + ih * strides.row;
+        if (p.input_layout == Layout::blocked) {
+            std::copy(pixels + (column + left) * W, pixels + (column + right) * W, to + left * W);
+        } else if (p.input_layout == Layout::channels_last) {
+            const auto live = LaneMask<T>::first(channels);
+            for (Index w = left; w < right; ++w)
+                store(to + w * W, live.load(pixels + (column + w) * strides.pixel));
+        } else {
+            for (Index w = left; w < right; w += W) {
+                const Index n = std::min(W, right - w);
+                const T* first = pixels + column + w;
+                Vec<T> square[W];
+                if (n == W && channels == W) {
+#pragma GCC unroll 16
+                    for (Index c = 0; c < W; ++c)
+                        square[c] = load(first + c * strides.block_stride);
+                } else {
+                    const auto live = LaneMask<T>::first(n);
+                    for (Index c = 0; c < W; ++c)
+                        square[c] =
+                            c < channels ? live.load(first + c * strides.block_stride) : Vec<T>{};
+                }
+                transpose<T>(square);
+                for (Index l = 0; l < n; ++l) store(to + (w + l) * W, square[l]);
+            }
         }
-        std::copy(row, row + inner, to + left);
-        for (Index w = left + inner; w < image.width; ++w) {
-            const Index iw = padded_source(w - p.pad_left, p.IW, p.padding_mode);
-            to[w] = iw < 0 ? T(0) : row[iw];
-        }
+        const auto border = [&](Index begin, Index end) {
+            for (Index w = begin; w < end; ++w) {
+                const Index iw = column + w < p.IW + p.pad_right
+                                     ? padded_source(column + w, p.IW, p.padding_mode)
+                                     : -1;
+                for (Index c = 0; c < W; ++c)
+                    to[w * W + c] =
+                        iw < 0 || c >= channels
+                            ? T(0)
+                            : pixels[c * (strides.block == 1 ? strides.block_stride : 1) +
+                                     iw * strides.pixel];
+            }
+        };
+        border(0, left);
+        border(right, width);
     }
 }
 

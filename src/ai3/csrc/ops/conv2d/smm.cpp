@@ -66,6 +66,7 @@ class SmmPlan final : public Plan {
                 for (Index v = first; v < vectors; ++v)
                     run_pixels<1>(image, to, v, begin, end, streamed);
         });
+        apply(p.epilogue(inputs, out), out, p.output().held(), p.threads);
     }
 
   private:
@@ -235,7 +236,7 @@ class Smm final : public Algorithm<Conv2d> {
 
     std::string refusal(const Conv2d& p) const override {
         if (p.IH * p.IW >= (Index{1} << 31)) return "an input plane has 2^31 elements or more";
-        return {};
+        return refuse_layouts(p);
     }
 
     std::unique_ptr<Plan> plan(const Conv2d& p, const WeightSet& weights) const override {

@@ -13,6 +13,8 @@
 #include "kernels/channel_tile.hpp"
 #include "kernels/winograd_transform.hpp"
 #include "ops/conv2d/op.hpp"
+#include "ops/conv2d/output.hpp"
+#include "ops/conv2d/padding.hpp"
 
 namespace ai3 {
 namespace {
@@ -78,9 +80,10 @@ class WinogradPlan final : public Plan {
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
         const T* input = static_cast<const T*>(inputs[0]);
-        T* out = static_cast<T*>(output);
-        const auto image = [&](Index n) { return input + n * p.IC * p.IH * p.IW; };
-        const auto result = [&](Index n) { return out + n * p.OC * p.OH * p.OW; };
+        const Output<T> out(p, inputs, static_cast<T*>(output));
+        const auto image = [&, stride = p.input_strides().image](Index n) {
+            return input + n * stride;
+        };
         const auto memory = [&](std::size_t at) { return reinterpret_cast<T*>(workspace + at); };
         if (!s.together) {
             const std::size_t each = s.input_bytes() + s.thread_bytes();
@@ -92,7 +95,7 @@ class WinogradPlan final : public Plan {
                 for (Index block = 0; block < s.ic_blocks; ++block)
                     transform_input(image(n), block, first, count, v, m + A * A * s.m_stride);
                 for (Index block = 0; block < s.oc_blocks; ++block)
-                    multiply(v, block, first, count, m, result(n));
+                    multiply(v, block, first, count, m, n, out);
             });
             return;
         }
@@ -107,7 +110,7 @@ class WinogradPlan final : public Plan {
                 transform_input(image(n), block, first, count, v, own(thread) + A * A * s.m_stride);
             });
             parallel_for(p.threads, s.oc_blocks, [&](Index block, int thread) {
-                multiply(v, block, first, count, own(thread), result(n));
+                multiply(v, block, first, count, own(thread), n, out);
             });
         }
     }
@@ -123,58 +126,17 @@ class WinogradPlan final : public Plan {
             const Index column = (first + done) % s.tile_columns;
             const Index run = std::min(count - done, s.tile_columns - column);
             const Index width = run * M + R - 1;
-            load_strip(image, block, row * M - p.pad_top, column * M - p.pad_left, width, strip);
+            copy_block(p, image, block, row * M - p.pad_top, column * M - p.pad_left, A, width,
+                       strip);
             for (Index t = 0; t < run; ++t)
                 F::template input<T>(strip + t * M * W, width * W, to + (done + t) * W, s.v_stride);
             done += run;
         }
     }
 
-    // A rows and `width` columns of a block of channels, from row and column of the image, which
-    // may lie outside, as (row, column, W).
-    void load_strip(const T* image, Index block, Index row, Index column, Index width,
-                    T* strip) const {
-        const Index channels = std::min<Index>(W, p.IC - block * W), plane = p.IH * p.IW;
-        const T* from = image + block * W * plane;
-        for (Index h = 0; h < A; ++h) {
-            // Rows that only absent outputs would read count as padding.
-            const Index in_row = row + h;
-            const Index ih =
-                in_row < p.IH + p.pad_bottom ? padded_source(in_row, p.IH, p.padding_mode) : -1;
-            T* to = strip + h * width * W;
-            if (ih < 0) {
-                std::fill(to, to + width * W, T(0));
-                continue;
-            }
-            const T* pixels = from + ih * p.IW;
-            for (Index begin = 0; begin < width; begin += W) {
-                const Index n = std::min<Index>(W, width - begin), iw = column + begin;
-                Vec<T> square[W];
-                if (iw >= 0 && iw + W <= p.IW && channels == W) {
-#pragma GCC unroll 16
-                    for (int c = 0; c < W; ++c) square[c] = load(pixels + c * plane + iw);
-                } else {
-                    const Index low = std::clamp<Index>(-iw, 0, n);
-                    const Index high = std::clamp<Index>(p.IW - iw, low, n);
-                    const LaneMask<T> inside((1u << high) - (1u << low));
-                    for (int c = 0; c < W; ++c)
-                        square[c] = c < channels ? inside.load(pixels + c * plane + iw) : Vec<T>{};
-                    if (p.padding_mode != PaddingMode::zeros)
-                        for (Index l = 0; l < n; ++l) {
-                            if ((l >= low && l < high) || iw + l >= p.IW + p.pad_right) continue;
-                            const Index source = padded_source(iw + l, p.IW, p.padding_mode);
-                            for (int c = 0; c < channels; ++c)
-                                square[c][l] = pixels[c * plane + source];
-                        }
-                }
-                transpose<T>(square);
-                for (Index l = 0; l < n; ++l) store(to + (begin + l) * W, square[l]);
-            }
-        }
-    }
-
     // The products of one block of output channels, and from them its pixels.
-    void multiply(const T* v, Index block, Index first, Index count, T* m, T* out) const {
+    void multiply(const T* v, Index block, Index first, Index count, T* m, Index image,
+                  const Output<T>& out) const {
         const int vectors = int(std::min<Index>(max_vectors, s.oc_vectors - block * max_vectors));
         const Index width = vectors * W, first_oc = block * block_width;
         const Index K = s.ic_blocks * W;
@@ -182,8 +144,8 @@ class WinogradPlan final : public Plan {
         const T* weights = packed->template as<T>() + s.oc_vectors * W + first_oc * K * A * A;
         const Index most = max_pixels(vectors), tiles = (count + most - 1) / most;
         const Index pixels = (count + tiles - 1) / tiles;
-        const ChannelTile<T> run = find_channel_tile<T, W>(vectors, pixels);
-        const Reduction<T> reduction{s.ic_blocks, 1, W, s.group * W, 0, 1, W};
+        const ChannelTile<T> run = find_channel_tile<T, W, W>(vectors, pixels);
+        const Reduction<T> reduction{s.ic_blocks, 1, 1, W, s.group * W, 0, 0, W};
         alignas(cache_line) static constexpr T zeros[max_vectors * W] = {};
         for (int position = 0; position < A * A; ++position)
             for (Index t = 0; t < tiles; ++t) {
@@ -202,25 +164,18 @@ class WinogradPlan final : public Plan {
                     F::template output<T>(m + (done + t) * width + vector * W, s.m_stride,
                                           load(bias + vector * W),
                                           strip + t * M * width + vector * W, pitch, width);
-            store_strip(strip, pitch, width, row * M, column * M, run * M, first_oc, out);
+            write_strip(strip, run * M, width, row * M, column * M, first_oc, image, out);
             done += run;
         }
     }
 
-    void store_strip(const T* strip, Index pitch, Index width, Index oh, Index ow, Index columns,
-                     Index first_oc, T* out) const {
-        const Index plane = p.OH * p.OW;
+    // Tiles side by side, as (M, columns, width), to the output as far as they lie inside of it.
+    void write_strip(const T* strip, Index columns, Index width, Index oh, Index ow, Index first_oc,
+                     Index image, const Output<T>& out) const {
         const Index rows = std::min<Index>(M, p.OH - oh), real = std::min(columns, p.OW - ow);
-        for (Index vector = 0; vector < width / W; ++vector) {
-            const Index oc = first_oc + vector * W, channels = std::min<Index>(W, p.OC - oc);
-            for (Index h = 0; h < rows; ++h) {
-                const T* from = strip + h * pitch + vector * W;
-                T* to = out + oc * plane + (oh + h) * p.OW + ow;
-                for (Index w = 0; w < real; w += W)
-                    store_channels(from + w * width, width, std::min<Index>(W, real - w), channels,
-                                   to + w, plane);
-            }
-        }
+        for (Index h = 0; h < rows; ++h)
+            out.write(strip + h * columns * width, width, image, first_oc,
+                      std::min(first_oc + width, p.OC), (oh + h) * p.OW + ow, real);
     }
 
     // Bias, then weights as (block of OC, position, IC, channels of the block), absent ones zero.

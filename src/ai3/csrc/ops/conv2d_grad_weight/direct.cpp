@@ -171,6 +171,7 @@ class ByChannels final : public Plan {
                     Reduction<T> part{std::min(image_step, images - n),
                                       std::min(row_step, rows - r),
                                       std::min(column_step, columns - c),
+                                      1,
                                       image_stride,
                                       p.stride_h * row,
                                       p.stride_w,
@@ -215,7 +216,7 @@ class ByChannels final : public Plan {
                          Index width, T* sums, Index stride) {
         alignas(cache_line) static constexpr T zeros[block_width] = {};
         alignas(cache_line) T tile[accumulators * W];
-        find_channel_tile<T, 0>(int(width / W), count)(part, x, grad, zeros, tile);
+        find_channel_tile<T, 0, 1>(int(width / W), count)(part, x, grad, zeros, tile);
         for (Index i = 0; i < count; ++i)
             for (Index v = 0; v < width; v += W)
                 store(sums + i * stride + v,

@@ -1,0 +1,43 @@
+// What a kernel does to its sums while they are in registers: adds a residual, then activates.
+#pragma once
+
+#include "core/parallel.hpp"
+#include "core/simd.hpp"
+#include "kernels/activation.hpp"
+
+namespace ai3 {
+
+template <typename T>
+struct Epilogue {
+    Activation activation = Activation::none;
+    T parameter = 0;
+    // Laid out as the output is, or null.
+    const T* residual = nullptr;
+    const T* output = nullptr;
+
+    bool empty() const { return !residual && activation == Activation::none; }
+
+    // Of the sums that will be stored to `at`, a place in the output.
+    Vec<T> operator()(Vec<T> sums, const T* at) const {
+        if (residual) sums += load(residual + (at - output));
+        return activate(activation, parameter, sums);
+    }
+    Vec<T> operator()(Vec<T> sums, const T* at, LaneMask<T> live) const {
+        if (residual) sums += live.load(residual + (at - output));
+        return activate(activation, parameter, sums);
+    }
+};
+
+// Applies it to `count` sums at `out`, for kernels that cannot do so in registers.
+template <typename T>
+void apply(const Epilogue<T>& epilogue, T* out, Index count, int threads) {
+    if (epilogue.empty()) return;
+    parallel_ranges(threads, count, 1 << 14, [&](Index begin, Index end) {
+        for (Index i = begin; i < end; i += lanes<T>) {
+            const auto live = LaneMask<T>::first(std::min<Index>(lanes<T>, end - i));
+            live.store(out + i, epilogue(live.load(out + i), out + i, live));
+        }
+    });
+}
+
+}  // namespace ai3

@@ -1,0 +1,308 @@
+// Direct convolution with vectors along the output channels, for every layout.
+//
+// The work is cut into chunks of output rows; what a chunk reads of the input stays in the
+// second-level cache, copied with its padding in place if need be. Within a chunk, blocks of output
+// channels; within a block, stretches of pixels whose sums stay in the first-level cache while the
+// input channels go by in parts, so that the weights of a part are read from a near cache.
+#pragma once
+
+#include "kernels/channel_tile.hpp"
+#include "ops/conv2d/op.hpp"
+#include "ops/conv2d/output.hpp"
+#include "ops/conv2d/padding.hpp"
+
+namespace ai3 {
+
+// A block of at most max_vectors vectors of output channels and the input channels it reads: those
+// of its group or, where vectors span groups, of all groups it touches, with zero weights between.
+struct ChannelBlock {
+    Index first_oc, end_oc;
+    Index first_ic, end_ic;
+    int vectors;
+    Index packed;  // where its bias lies in the packed weights, followed by its weights
+};
+
+template <typename T>
+class DirectChannelsPlan final : public Plan {
+    static constexpr Index W = lanes<T>;
+    static constexpr Index width = max_vectors * W;
+    static constexpr Index most_pixels = 128;
+
+    static constexpr Index divide(Index n, Index by) { return (n + by - 1) / by; }
+    static constexpr Index round_up(Index n, Index to) { return divide(n, to) * to; }
+
+    // How an image is cut.
+    struct Schedule {
+        // Whether chunks of the input are copied, and the layout of what is read in the end.
+        bool copied;
+        Layout read;
+        // Output rows and their pixels; a pointwise convolution sees one long row.
+        Index rows, row_pixels;
+        // A unit is a segment of a long row or some short rows; a chunk is some units.
+        Index segments, segment, unit_rows, units, chunk_units, chunks;
+        // Parts of the output channels that threads take by themselves.
+        Index parts;
+        Index copy_rows, copy_width;
+
+        explicit Schedule(const Conv2d& p) {
+            const bool pointwise = p.KH == 1 && p.KW == 1, dense = p.input_layout == Layout::dense;
+            // Blocks of channels are read best, unless they would be mostly empty.
+            const bool to_blocks = !dense || p.group_ic() >= W;
+            copied = p.padded() || (dense && to_blocks && !pointwise);
+            read = !copied ? p.input_layout : to_blocks ? Layout::blocked : Layout::dense;
+            const bool flat = pointwise && !copied && p.stride_h == 1 && p.stride_w == 1;
+            rows = flat ? 1 : p.OH;
+            row_pixels = flat ? p.OH * p.OW : p.OW;
+
+            // Threads share an image unless each has images of its own.
+            const Index sharing = p.N % p.threads == 0 || p.N >= 4 * p.threads ? 1 : p.threads;
+            segments = divide(row_pixels, most_pixels);
+            if (segments > 1 || rows == 1) {
+                segments = std::min(round_up(segments, sharing), row_pixels);
+                segment = divide(row_pixels, segments);
+                // Stores of whole vectors.
+                if (segments >= 8) segment = std::min(round_up(segment, W), most_pixels);
+                segments = divide(row_pixels, segment);
+                unit_rows = 1;
+                units = rows * segments;
+            } else {
+                segment = row_pixels;
+                units = std::min(round_up(divide(rows * row_pixels, most_pixels), sharing), rows);
+                unit_rows = std::min(divide(rows, units), most_pixels / row_pixels);
+                units = divide(rows, unit_rows);
+            }
+
+            // What a chunk reads fits into a part of a second-level cache.
+            constexpr Index cache = Index{384} << 10;
+            const Index pixel_bytes = round_up(p.IC, W) * Index(sizeof(T));
+            const Index unit_bytes =
+                (segments > 1 && !copied ? segment * p.stride_w : unit_rows * p.stride_h * p.IW) *
+                pixel_bytes;
+            chunks = divide(units, whole(std::clamp<Index>(cache / unit_bytes, 1, units)));
+            parts = 1;
+            if (sharing > 1) {
+                const Index blocks = divide(p.OC, width);
+                const double by_parts = unevenness(blocks, sharing);
+                const double by_chunks = unevenness(p.N * units, sharing);
+                const bool heavy = p.OC * p.group_ic() * p.KH * p.KW > 2 * p.IC * p.IH * p.IW;
+                if (by_parts < by_chunks - 0.02 || (heavy && by_parts <= by_chunks + 0.02))
+                    parts = sharing;
+                else
+                    chunks = round_up(chunks, sharing);
+            }
+            chunk_units = whole(divide(units, chunks));
+            chunks = divide(units, chunk_units);
+            copy_rows =
+                (chunk_units * unit_rows / (unit_rows > 1 ? 1 : segments) - 1) * p.stride_h +
+                (p.KH - 1) * p.dilation_h + 1;
+            copy_width = p.reach_w();
+        }
+
+        // Units of a copied chunk make whole rows.
+        Index whole(Index n) const { return copied ? round_up(n, segments) : n; }
+        static double unevenness(Index tasks, Index threads) {
+            return double(round_up(tasks, threads)) / double(tasks);
+        }
+        std::size_t copy_bytes(const Conv2d& p) const {
+            if (!copied) return 0;
+            const Index channels = read == Layout::blocked ? round_up(p.IC, W) : p.IC;
+            return align_up(std::size_t(channels * copy_rows * copy_width) * sizeof(T));
+        }
+    };
+
+  public:
+    DirectChannelsPlan(const Conv2d& problem, const WeightSet& weights)
+        : p(problem), s(p), blocks(cut(p, s.read)), packed(pack(weights)) {}
+
+    static std::size_t workspace_bytes(const Conv2d& p) {
+        return (Schedule(p).copy_bytes(p) + sums_bytes()) * std::size_t(p.threads);
+    }
+
+    void run(const void* const* inputs, void* output, std::byte* workspace) const override {
+        const T* input = static_cast<const T*>(inputs[0]);
+        const Output<T> out(p, inputs, static_cast<T*>(output));
+        const ImageStrides strides = p.input_strides();
+        const std::size_t each = s.copy_bytes(p) + sums_bytes();
+        parallel_for(p.threads, p.N * s.chunks * s.parts, [&](Index i, int thread) {
+            const Index part = i % s.parts, chunk = i / s.parts % s.chunks;
+            const Index image = i / s.parts / s.chunks;
+            std::byte* own = workspace + std::size_t(thread) * each;
+            T* sums = reinterpret_cast<T*>(own);
+            const Index begin = chunk * s.chunk_units;
+            const Index end = std::min(begin + s.chunk_units, s.units);
+            Source source{input + image * strides.image, 0, strides};
+            if (s.copied) {
+                T* copy = reinterpret_cast<T*>(own + sums_bytes());
+                source = copy_chunk(source.pixels, first_row(begin), last_row(end - 1), copy);
+            }
+            const Index count = Index(blocks.size());
+            for (Index b = count * part / s.parts; b < count * (part + 1) / s.parts; ++b)
+                for (Index unit = begin; unit < end; ++unit)
+                    run_unit(source, blocks[std::size_t(b)], unit, image, sums, out);
+            out.finish();
+        });
+    }
+
+  private:
+    // What a chunk reads: the pixels of the input from output row `row` on.
+    struct Source {
+        const T* pixels;
+        Index row;
+        ImageStrides strides;
+    };
+
+    static std::size_t sums_bytes() { return align_up(most_pixels * width * sizeof(T)); }
+
+    Index first_row(Index unit) const {
+        return s.segments > 1 ? unit / s.segments : unit * s.unit_rows;
+    }
+    Index last_row(Index unit) const {
+        return s.segments > 1 ? unit / s.segments : std::min((unit + 1) * s.unit_rows, s.rows) - 1;
+    }
+
+    Source copy_chunk(const T* image, Index first, Index last, T* copy) const {
+        const Index row = first * p.stride_h - p.pad_top;
+        const Index rows = (last - first) * p.stride_h + (p.KH - 1) * p.dilation_h + 1;
+        const ImageStrides strides(s.read, p.dtype, p.IC, s.copy_rows, s.copy_width);
+        if (s.read == Layout::blocked) {
+            for (Index block = 0; block * W < p.IC; ++block)
+                copy_block(p, image, block, row, -p.pad_left, rows, s.copy_width,
+                           copy + block * strides.block_stride);
+        } else {
+            for (Index ic = 0; ic < p.IC; ++ic)
+                for (Index h = 0; h < rows; ++h) {
+                    T* to = copy + ic * strides.block_stride + h * strides.row;
+                    const Index ih = padded_source(row + h, p.IH, p.padding_mode);
+                    if (ih < 0)
+                        std::fill(to, to + s.copy_width, T(0));
+                    else
+                        copy_row(p, image + (ic * p.IH + ih) * p.IW, -p.pad_left, s.copy_width, to);
+                }
+        }
+        return {copy, first, strides};
+    }
+
+    void run_unit(const Source& source, const ChannelBlock& block, Index unit, Index image, T* sums,
+                  const Output<T>& out) const {
+        const ImageStrides& from = source.strides;
+        const Index block_width = block.vectors * W, taps = p.KH * p.KW;
+        const Index row = first_row(unit), rows = last_row(unit) - row + 1;
+        const Index begin = s.segments > 1 ? unit % s.segments * s.segment : 0;
+        const Index n = std::min(s.row_pixels - begin, s.segment);
+        const T* bias = packed->template as<T>() + block.packed;
+        const T* weights = bias + block_width;
+        const T* first = source.pixels + (row - source.row) * p.stride_h * from.row +
+                         begin * p.stride_w * from.pixel;
+
+        // Channels go by in parts whose weights stay in a near cache, the sums with them.
+        constexpr Index near_bytes = Index{256} << 10;
+        const Index most =
+            std::max<Index>(1, near_bytes / (taps * block_width * Index(sizeof(T)) * W)) * W;
+        // Even tiles, of one size and of one less.
+        const Index tiles = (n + max_pixels(block.vectors) - 1) / max_pixels(block.vectors);
+        const Index large = (n + tiles - 1) / tiles, more = n - tiles * (large - 1);
+        for (Index ic = block.first_ic; ic < block.end_ic;) {
+            Index count = std::min(most, block.end_ic - ic);
+            Reduction<T> reduction = reduce(from, count);
+            const ChannelTile<T> run = find_channel_tile(reduction, block.vectors, large);
+            const ChannelTile<T> run_less =
+                more < tiles ? find_channel_tile(reduction, block.vectors, large - 1) : run;
+            const T* w = weights + (ic - block.first_ic) * taps * block_width;
+            const T* start = ic == block.first_ic ? bias : nullptr;
+            for (Index r = 0; r < rows; ++r) {
+                const T* pixels = first + from.channel(ic) + r * p.stride_h * from.row;
+                T* to = sums + r * n * block_width;
+                for (Index t = 0; t < tiles; ++t) {
+                    const Index some = t < more ? large : large - 1;
+                    (t < more ? run : run_less)(reduction, pixels, w, start, to);
+                    pixels += some * reduction.pixel_stride;
+                    to += some * block_width;
+                }
+            }
+            ic += count;
+        }
+        out.write(sums, block_width, image, block.first_oc, block.end_oc,
+                  row * s.row_pixels + begin, rows * n);
+    }
+
+    // Channels that a reduction takes together; where they lie side by side at any length, the last
+    // ones may be fewer.
+    static Index together(Layout read) { return read == Layout::dense ? 1 : W; }
+
+    // The reduction over `count` channels, or as many of them as go together.
+    Reduction<T> reduce(const ImageStrides& from, Index& count) const {
+        const Index channels = std::min(together(s.read), count);
+        count = count / channels * channels;
+        return {count / channels,
+                p.KH,
+                p.KW,
+                channels,
+                s.read == Layout::channels_last ? W : from.block_stride,
+                p.dilation_h * from.row,
+                p.dilation_w * from.pixel,
+                p.stride_w * from.pixel};
+    }
+
+    static std::vector<ChannelBlock> cut(const Conv2d& p, Layout read) {
+        // In the blocked layout a vector of output channels may belong to more than one group.
+        const bool spans = p.output_layout == Layout::blocked && p.group_oc() % W;
+        const Index range = spans ? p.OC : p.group_oc();
+        const Index aligned = read == Layout::blocked ? W : 1;
+        std::vector<ChannelBlock> blocks;
+        Index packed = 0;
+        for (Index start = 0; start < p.OC; start += range)
+            for (Index oc = start; oc < start + range; oc += width) {
+                const Index end = std::min(oc + width, start + range);
+                const Index first_group = oc / p.group_oc(), last_group = (end - 1) / p.group_oc();
+                const Index first_ic = first_group * p.group_ic() / aligned * aligned;
+                const Index end_ic = round_up((last_group + 1) * p.group_ic(), aligned);
+                const int vectors = int(divide(end - oc, W));
+                blocks.push_back({oc, end, first_ic, end_ic, vectors, packed});
+                packed += vectors * W * (1 + (end_ic - first_ic) * p.KH * p.KW);
+            }
+        return blocks;
+    }
+
+    // For each block its bias and its weights as (together, KH, KW, channels, vectors); those of
+    // channels that it does not have or read are zero.
+    std::shared_ptr<const Buffer> pack(const WeightSet& weights) const {
+        const Index taps = p.KH * p.KW, size = together(s.read);
+        const ChannelBlock& last = blocks.back();
+        const Index count =
+            last.packed + last.vectors * W * (1 + (last.end_ic - last.first_ic) * taps);
+        const std::string name = "direct by channels of " + std::string(name_of(s.read)) + " to " +
+                                 std::string(name_of(p.output_layout));
+        return weights.packed(name, std::size_t(count) * sizeof(T), [&](Buffer& buffer) {
+            const T* from_bias = weights.data<T>(1);
+            const T* from = weights.data<T>(0);
+            parallel_for(p.threads, Index(blocks.size()), [&](Index i, int) {
+                const ChannelBlock& block = blocks[std::size_t(i)];
+                const Index block_width = block.vectors * W;
+                T* bias = buffer.as<T>() + block.packed;
+                T* to = bias + block_width;
+                const Index channels = block.end_ic - block.first_ic;
+                std::fill(bias, to + channels * taps * block_width, T(0));
+                for (Index oc = block.first_oc; oc < block.end_oc; ++oc) {
+                    const Index lane = oc - block.first_oc;
+                    if (from_bias) bias[lane] = from_bias[oc];
+                    const Index first = oc / p.group_oc() * p.group_ic() - block.first_ic;
+                    for (Index ic = 0; ic < p.group_ic(); ++ic) {
+                        const Index start = (first + ic) / size * size;
+                        const Index some = std::min(size, channels - start);
+                        const T* source = from + (oc * p.group_ic() + ic) * taps;
+                        T* target = to + (start * taps + first + ic - start) * block_width + lane;
+                        for (Index tap = 0; tap < taps; ++tap)
+                            target[tap * some * block_width] = source[tap];
+                    }
+                }
+            });
+        });
+    }
+
+    Conv2d p;
+    Schedule s;
+    std::vector<ChannelBlock> blocks;
+    std::shared_ptr<const Buffer> packed;
+};
+
+}  // namespace ai3
