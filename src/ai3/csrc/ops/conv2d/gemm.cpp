@@ -4,6 +4,7 @@
 // Processing", 2006; Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", arXiv
 // 1410.0759.
 
+#include "ops/conv2d/columns.hpp"
 #include "ops/conv2d/gemm_plan.hpp"
 #include "ops/conv2d/op.hpp"
 
@@ -12,43 +13,48 @@ namespace {
 
 template <typename T>
 class Im2col {
-  public:
-    explicit Im2col(const Conv2d& problem) : p(problem), K(p.group_ic() * p.KH * p.KW) {}
+    // Pixels whose pieces are found at a time, for all channels.
+    static constexpr Index strip = 512;
 
-    std::size_t bytes() const {
-        return std::size_t(checked_product(p.groups * K, p.OH * p.OW)) * sizeof(T);
+  public:
+    Im2col(const Conv2d& problem, const GemmBlocks<T>& blocks, const WeightSet&)
+        : p(problem), b(blocks), pieces(p) {}
+
+    static std::size_t shared_bytes(const Conv2d& p) {
+        return std::size_t(checked_product(p.IC * p.KH * p.KW, p.OH * p.OW)) * sizeof(T);
+    }
+    static std::size_t thread_bytes(const Conv2d& p, const GemmBlocks<T>& b) {
+        return std::size_t(b.taps * Pieces<T>(p).most(std::min(strip, b.P))) * sizeof(Piece);
     }
 
-    void prepare(const T* image, T* matrix) const {
-        const Index P = p.OH * p.OW;
-        parallel_for(p.threads, p.groups * K, [&](Index row, int) {
-            const Index tap = row % (p.KH * p.KW), channel = row / (p.KH * p.KW);
-            copy_columns(p, image + channel * p.IH * p.IW, tap / p.KW, tap % p.KW, 0, P,
-                         matrix + row * P);
+    // The matrix (IC, KH, KW, OH, OW).
+    void prepare(const T* image, T* matrix, std::byte* own, std::size_t own_stride) const {
+        const Index strips = (b.P + strip - 1) / strip;
+        const Index parts = std::min<Index>(p.IC, (2 * p.threads + strips - 1) / strips);
+        parallel_for(p.threads, strips * parts, [&](Index i, int thread) {
+            const Index first = i / parts * strip, pixels = std::min(strip, b.P - first);
+            Piece* const list = reinterpret_cast<Piece*>(own + std::size_t(thread) * own_stride);
+            const Index begin = p.IC * (i % parts) / parts, end = p.IC * (i % parts + 1) / parts;
+            for (Index tap = 0; tap < b.taps; ++tap) {
+                Piece* last = list;
+                pieces.each(tap, first, pixels, first,
+                            [&](const Piece& piece) { *last++ = piece; });
+                for (Index c = begin; c < end; ++c)
+                    pieces.copy(list, last, image + c * p.IH * p.IW,
+                                matrix + (c * b.taps + tap) * b.P, first + pixels);
+            }
         });
     }
 
-    void pack(const T*, const T* matrix, Index group, Index k, Index count, Index pixel,
-              Index pixels, T* panels) const {
-        constexpr Index width = panel_width<T>;
-        const Index P = p.OH * p.OW;
-        const T* from = matrix + (group * K + k) * P + pixel;
-        for (Index begin = 0; begin < pixels; begin += width, panels += count * width) {
-            const Index n = std::min(width, pixels - begin);
-            for (Index row = 0; row < count; ++row) {
-                const T* source = from + row * P + begin;
-                T* to = panels + row * width;
-                if (n == width)
-                    for (Index v = 0; v < width; v += lanes<T>) store(to + v, load(source + v));
-                else
-                    std::fill(std::copy(source, source + n, to), to + width, T(0));
-            }
-        }
+    Rows<T> rows(const T*, const T* matrix, std::byte*, const RowBlock& block, Index panel,
+                 bool) const {
+        return {matrix + (block.channel * b.taps + block.tap) * b.P + b.first(panel), b.P};
     }
 
   private:
     Conv2d p;
-    Index K;
+    GemmBlocks<T> b;
+    Pieces<T> pieces;
 };
 
 class Gemm final : public Algorithm<Conv2d> {
@@ -59,6 +65,7 @@ class Gemm final : public Algorithm<Conv2d> {
         const double elements = double(p.IC) * double(p.KH * p.KW) * double(p.OH) * double(p.OW);
         if (elements >= double(Index{1} << 40))
             return "its im2col matrix has 2^40 elements or more";
+        if (p.IH * p.IW >= (Index{1} << 31)) return "an input plane has 2^31 elements or more";
         return refuse_layouts(p);
     }
 

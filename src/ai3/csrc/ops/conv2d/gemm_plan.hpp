@@ -1,130 +1,314 @@
-// Convolution as a matrix product: output (OC, OH OW) = weight (OC, K) * columns (K, OH OW), where
-// row k = (ic, kh, kw) of `columns` is the input as element (kh, kw) of the kernel sees it. The
-// algorithms differ in where the columns come from.
+// Convolution as a matrix product: output (OC, P) = weight (OC, K) * columns (K, P), P = OH * OW,
+// where row k = (ic, kh, kw) of `columns` is the input as element (kh, kw) of the kernel sees it.
+// The algorithms differ in where the columns come from; those of a pointwise convolution are the
+// input itself.
+//
+// A panel of some vectors of pixels x a block of rows that stays in the first-level cache meets all
+// weights of these rows, then the next block adds to its results. Where the pixels are so few that
+// they would not fill vectors these lie along the output channels.
+//
+// Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", TOMS 34(3), 2008.
 #pragma once
 
+#include "kernels/channel_tile.hpp"
 #include "kernels/pixel_panel.hpp"
 #include "ops/conv2d/op.hpp"
 
 namespace ai3 {
 
-// `Columns` gives the matrix:
-//   explicit Columns(const Conv2d&)
-//   std::size_t bytes() const             memory that the threads share
-//   void prepare(const T* image, T* shared) const         before each image, all threads idle
-//   void pack(const T* image, const T* shared, Index group, Index k, Index count, Index pixel,
-//             Index pixels, T* panels) const
-// `pack` writes rows [k, k + count) and pixels [pixel, pixel + pixels) as panels (count,
-// panel_width) one after the other; what lies beyond the last pixel is finite or not used.
+// Rows of the columns: `taps` elements of the kernel of each of some channels, counted over all
+// groups. Either all elements or one channel.
+struct RowBlock {
+    Index channel, channels, tap, taps;
+
+    Index rows() const { return channels * taps; }
+};
+
+// Some rows of a panel in memory.
+template <typename T>
+struct Rows {
+    const T* data;
+    Index pitch;
+};
+
+// How the product is cut.
+template <typename T>
+struct GemmBlocks {
+    static constexpr Index W = lanes<T>;
+
+    Index P, taps, K;
+    bool in_place, by_channels;
+    Index panels, panel_vectors, pitch;
+    Index block_channels, block_taps, tap_blocks, blocks;
+    // Groups whose columns are packed together, and how many such there are.
+    Index groups_together, passes;
+    // Of the output channels of a group: tiles of rows, or blocks of vectors.
+    Index tiles, padded_oc;
+    // Tasks for an image are panels x parts of the passes or, in a single group, of the tiles.
+    Index parts;
+
+    explicit GemmBlocks(const Conv2d& p)
+        : P(p.OH * p.OW), taps(p.KH * p.KW), K(p.group_ic() * taps) {
+        in_place = taps == 1 && p.stride_h == 1 && p.stride_w == 1 && !p.padded();
+        const Index pixel_vectors = (P + W - 1) / W, oc_vectors = (p.group_oc() + W - 1) / W;
+        // In vectors of multiply-adds; sums along channels are transposed in the end.
+        by_channels = P <= 4 * W && P * oc_vectors * (K + 10) < pixel_vectors * p.group_oc() * K;
+        panels = by_channels ? 1 : (pixel_vectors + ai3::panel_vectors - 1) / ai3::panel_vectors;
+        panel_vectors = (pixel_vectors + panels - 1) / panels;
+        pitch = panel_vectors * W;
+
+        const Index deepest = by_channels ? 512 : 128;
+        tap_blocks = (taps + deepest - 1) / deepest;
+        block_taps = (taps + tap_blocks - 1) / tap_blocks;
+        const Index channel_blocks = tap_blocks > 1 ? p.group_ic() : (K + deepest - 1) / deepest;
+        block_channels = (p.group_ic() + channel_blocks - 1) / channel_blocks;
+        blocks = (p.group_ic() + block_channels - 1) / block_channels * tap_blocks;
+        groups_together =
+            blocks > 1 || by_channels ? 1 : std::clamp<Index>(deepest / K, 1, p.groups);
+        passes = (p.groups + groups_together - 1) / groups_together;
+        if (by_channels) {
+            tiles = (oc_vectors + max_vectors - 1) / max_vectors;
+            padded_oc = oc_vectors * W;
+        } else {
+            tiles = (p.group_oc() + panel_rows - 1) / panel_rows;
+            padded_oc =
+                (tiles - 1) * panel_rows + tile_rows(p.group_oc() - (tiles - 1) * panel_rows);
+        }
+        const Index units = by_channels ? p.groups * tiles : p.groups > 1 ? passes : tiles;
+        const Index tasks = p.N * panels, wanted = p.threads == 1 ? 1 : 8 * p.threads;
+        parts = std::clamp<Index>((wanted + tasks - 1) / tasks, 1, units);
+    }
+
+    // Block i of the rows of a group whose first channel is `channel`.
+    RowBlock block(const Conv2d& p, Index channel, Index i) const {
+        const Index tap = i % tap_blocks * block_taps, first = i / tap_blocks * block_channels;
+        return {channel + first, std::min(block_channels, p.group_ic() - first), tap,
+                std::min(block_taps, taps - tap)};
+    }
+
+    // Of a panel: its first pixel, and its pixels.
+    Index first(Index panel) const { return (P + W - 1) / W * panel / panels * W; }
+    Index pixels(Index panel) const { return std::min(first(panel + 1), P) - first(panel); }
+
+    // Rows that are packed together, in memory.
+    std::size_t packed_bytes(const Conv2d& p) const {
+        const Index channels = blocks == 1 ? groups_together * p.group_ic() : block_channels;
+        const Index rows = channels * block_taps;
+        return align_up(std::size_t(rows * pitch + W) * sizeof(T));
+    }
+    // Sums of pixels x vectors of channels.
+    std::size_t sum_bytes() const {
+        if (!by_channels) return 0;
+        const Index most = blocks == 1 ? 1 : (tiles + parts - 1) / parts + 1;
+        return align_up(std::size_t((P + W) * std::min(most, tiles) * max_vectors * W) * sizeof(T));
+    }
+};
+
+// `Columns` gives the rows:
+//   Columns(const Conv2d&, const GemmBlocks<T>&, const WeightSet&)
+//   static std::size_t shared_bytes(const Conv2d&)      memory for one image, for all threads
+//   static std::size_t thread_bytes(const Conv2d&, const GemmBlocks<T>&)     and for each of them
+//   void prepare(const T* image, T* shared, std::byte* own, std::size_t own_stride) const
+//                                                       before each image, all threads idle
+//   Rows<T> rows(const T* image, const T* shared, std::byte* own, const RowBlock&, Index panel,
+//                bool begins) const                     `begins`: the first of a panel in a task
 template <typename T, typename Columns>
 class GemmPlan final : public Plan {
+    static constexpr Index W = lanes<T>;
     static constexpr Index C = panel_rows;
-    static constexpr Index width = panel_width<T>;
-
-    // A block of columns stays in the second-level cache while all weights pass by it.
-    struct Blocks {
-        Index K, k_blocks, depth, row_tiles, pixels, pixel_blocks, row_parts;
-
-        explicit Blocks(const Conv2d& p)
-            : K(p.group_ic() * p.KH * p.KW), row_tiles((p.group_oc() + C - 1) / C) {
-            constexpr Index deepest = 1024 / sizeof(T), bytes = Index{384} << 10;
-            k_blocks = (K + deepest - 1) / deepest;
-            depth = (K + k_blocks - 1) / k_blocks;
-            const Index P = p.OH * p.OW, panels = (P + width - 1) / width;
-            Index most = std::max<Index>(1, bytes / (depth * width * Index(sizeof(T))));
-            // Enough blocks for the threads, by pixels if there are that many, else by channels
-            // too.
-            const Index images = p.N * p.groups, wanted = p.threads == 1 ? 1 : 2 * p.threads;
-            most = std::clamp<Index>(images * panels / wanted, 1, most);
-            pixel_blocks = (panels + most - 1) / most;
-            pixels = (panels + pixel_blocks - 1) / pixel_blocks * width;
-            row_parts = std::clamp<Index>(wanted / (images * pixel_blocks), 1, row_tiles);
-        }
-
-        std::size_t block_bytes() const {
-            return align_up(std::size_t(depth * pixels) * sizeof(T));
-        }
-    };
 
   public:
     GemmPlan(const Conv2d& problem, const WeightSet& weights)
-        : p(problem), columns(p), blocks(p), packed(pack(weights)) {}
+        : p(problem), b(p), columns(p, b, weights), packed(pack(weights)) {}
 
     static std::size_t workspace_bytes(const Conv2d& p) {
-        return align_up(Columns(p).bytes()) + Blocks(p).block_bytes() * std::size_t(p.threads);
+        const GemmBlocks<T> b(p);
+        return shared_bytes(p, b) + thread_bytes(p, b) * std::size_t(p.threads);
     }
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
         const T* input = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
+        const Epilogue<T> epilogue = p.epilogue(inputs, out);
         T* shared = reinterpret_cast<T*>(workspace);
-        std::byte* own = workspace + align_up(columns.bytes());
-        const bool by_image = columns.bytes() > 0;
-        const Index tasks = p.groups * blocks.pixel_blocks * blocks.row_parts;
+        const std::size_t own_bytes = thread_bytes(p, b);
+        std::byte* own = workspace + shared_bytes(p, b);
+        const Index tasks = b.panels * b.parts;
         const auto work = [&](Index n, Index i, int thread) {
-            const Index part = i % blocks.row_parts, rest = i / blocks.row_parts;
-            multiply(input + n * p.IC * p.IH * p.IW, shared, rest / blocks.pixel_blocks,
-                     rest % blocks.pixel_blocks, part,
-                     reinterpret_cast<T*>(own + std::size_t(thread) * blocks.block_bytes()),
-                     out + n * p.OC * p.OH * p.OW);
+            const T* image = input + n * p.IC * p.IH * p.IW;
+            T* to = out + n * p.OC * b.P;
+            std::byte* room = own + std::size_t(thread) * own_bytes;
+            if (b.by_channels)
+                run_channels(image, shared, i, room, epilogue, to);
+            else
+                run_panel(image, shared, i / b.parts, i % b.parts, room, epilogue, to);
         };
-        if (!by_image) {
+        if (shared_bytes(p, b) == 0) {
             parallel_for(p.threads, p.N * tasks,
                          [&](Index i, int thread) { work(i / tasks, i % tasks, thread); });
-        } else {
-            for (Index n = 0; n < p.N; ++n) {
-                columns.prepare(input + n * p.IC * p.IH * p.IW, shared);
-                parallel_for(p.threads, tasks, [&](Index i, int thread) { work(n, i, thread); });
-            }
+            return;
         }
-        apply(p.epilogue(inputs, out), out, p.output().held(), p.threads);
+        for (Index n = 0; n < p.N; ++n) {
+            columns.prepare(input + n * p.IC * p.IH * p.IW, shared, own, own_bytes);
+            parallel_for(p.threads, tasks, [&](Index i, int thread) { work(n, i, thread); });
+        }
     }
 
   private:
-    void multiply(const T* image, const T* shared, Index group, Index block, Index part, T* panels,
-                  T* out) const {
-        const Index P = p.OH * p.OW, first = block * blocks.pixels;
-        const Index pixels = std::min(blocks.pixels, P - first);
-        if (pixels <= 0) return;
-        const Index begin = blocks.row_tiles * part / blocks.row_parts;
-        const Index end = blocks.row_tiles * (part + 1) / blocks.row_parts;
-        const Index padded = blocks.row_tiles * C;
-        const T* bias = packed->template as<T>() + group * padded;
-        const T* weights = packed->template as<T>() + p.groups * padded + group * padded * blocks.K;
-        out += group * p.group_oc() * P + first;
-        for (Index k = 0; k < blocks.K; k += blocks.depth) {
-            const Index depth = std::min(blocks.depth, blocks.K - k);
-            columns.pack(image, shared, group, k, depth, first, pixels, panels);
-            const T* a = weights + padded * k;
-            for (Index tile = begin; tile < end; ++tile)
-                for (Index pixel = 0; pixel < pixels; pixel += width)
-                    multiply_panel(depth, a + tile * C * depth, panels + pixel * depth,
-                                   k == 0 ? bias + tile * C : nullptr, out + tile * C * P + pixel,
-                                   P, std::min(C, p.group_oc() - tile * C),
-                                   std::min(width, pixels - pixel));
+    static std::size_t shared_bytes(const Conv2d& p, const GemmBlocks<T>& b) {
+        return b.in_place ? 0 : align_up(Columns::shared_bytes(p));
+    }
+    static std::size_t thread_bytes(const Conv2d& p, const GemmBlocks<T>& b) {
+        return b.sum_bytes() + (b.in_place ? 0 : align_up(Columns::thread_bytes(p, b)));
+    }
+
+    Rows<T> rows(const T* image, const T* shared, std::byte* own, const RowBlock& block,
+                 Index panel, bool begins) const {
+        if (b.in_place) return {image + block.channel * b.P + b.first(panel), b.P};
+        return columns.rows(image, shared, own + b.sum_bytes(), block, panel, begins);
+    }
+
+    const T* bias_of(Index group) const { return packed->template as<T>() + group * b.padded_oc; }
+    const T* weights_of(Index group) const {
+        return packed->template as<T>() + (p.groups + group * b.K) * b.padded_oc;
+    }
+
+    void run_panel(const T* image, const T* shared, Index panel, Index part, std::byte* own,
+                   const Epilogue<T>& epilogue, T* out) const {
+        const auto share = [&](Index units, Index i) { return units * i / b.parts; };
+        out += b.first(panel);
+        if (p.groups == 1) {
+            const Index begin = share(b.tiles, part), end = share(b.tiles, part + 1);
+            run_group(image, shared, 0, panel, begin, end, true, own, epilogue, out);
+            return;
+        }
+        bool begins = true;
+        for (Index pass = share(b.passes, part); pass < share(b.passes, part + 1); ++pass) {
+            const Index first = pass * b.groups_together;
+            const Index count = std::min(b.groups_together, p.groups - first);
+            if (b.blocks > 1) {
+                run_group(image, shared, first, panel, 0, b.tiles, begins, own, epilogue, out);
+            } else {
+                const RowBlock all{first * p.group_ic(), count * p.group_ic(), 0, b.taps};
+                const Rows<T> r = rows(image, shared, own, all, panel, begins);
+                for (Index i = 0; i < count; ++i)
+                    multiply({r.data + i * b.K * r.pitch, r.pitch}, first + i, 0, b.K, panel, 0,
+                             b.tiles, epilogue, out);
+            }
+            begins = false;
         }
     }
 
-    // Bias, then for each group and block of K weights as (tile of OC, k, C), absent ones zero.
+    // Tiles [begin, end) of the output channels of one group.
+    void run_group(const T* image, const T* shared, Index group, Index panel, Index begin,
+                   Index end, bool begins, std::byte* own, const Epilogue<T>& epilogue,
+                   T* out) const {
+        Index k = 0;
+        for (Index i = 0; i < b.blocks; ++i) {
+            const RowBlock block = b.block(p, group * p.group_ic(), i);
+            const Rows<T> r = rows(image, shared, own, block, panel, begins && i == 0);
+            multiply(r, group, k, block.rows(), panel, begin, end, epilogue, out);
+            k += block.rows();
+        }
+    }
+
+    // Adds the products of `depth` rows from row k of the group on; the last ones finish the sums.
+    void multiply(const Rows<T>& r, Index group, Index k, Index depth, Index panel, Index begin,
+                  Index end, const Epilogue<T>& epilogue, T* out) const {
+        const T* bias = bias_of(group);
+        const T* a = weights_of(group) + b.padded_oc * k;
+        out += group * p.group_oc() * b.P;
+        const Index pixels = b.pixels(panel);
+        for (Index tile = begin; tile < end; ++tile)
+            multiply_panel<T>({depth, a + tile * C * depth, r.data, r.pitch,
+                               k == 0 ? bias + tile * C : nullptr, out + tile * C * b.P, b.P,
+                               std::min(C, p.group_oc() - tile * C), pixels,
+                               k + depth == b.K && !epilogue.empty() ? &epilogue : nullptr});
+    }
+
+    // All pixels for a part of the blocks of output channels, of as many groups as they are in.
+    void run_channels(const T* image, const T* shared, Index part, std::byte* own,
+                      const Epilogue<T>& epilogue, T* out) const {
+        const Index units = p.groups * b.tiles, last = units * (part + 1) / b.parts;
+        for (Index unit = units * part / b.parts; unit < last;) {
+            const Index group = unit / b.tiles, begin = unit % b.tiles;
+            const Index end = std::min(b.tiles, begin + last - unit);
+            sum_channels(image, shared, group, begin, end, own, epilogue,
+                         out + group * p.group_oc() * b.P);
+            unit += end - begin;
+        }
+    }
+
+    void sum_channels(const T* image, const T* shared, Index group, Index begin, Index end,
+                      std::byte* own, const Epilogue<T>& epilogue, T* out) const {
+        T* sums = reinterpret_cast<T*>(own);
+        const Index size = (b.P + W) * max_vectors * W;
+        Index k = 0;
+        for (Index i = 0; i < b.blocks; ++i) {
+            const RowBlock block = b.block(p, group * p.group_ic(), i);
+            const Rows<T> r = rows(image, shared, own, block, 0, i == 0);
+            for (Index tile = begin; tile < end; ++tile) {
+                T* to = sums + (b.blocks == 1 ? 0 : tile - begin) * size;
+                sum_block(r, group, tile, k, block.rows(), to);
+                if (i == b.blocks - 1) store_block(to, tile, epilogue, out);
+            }
+            k += block.rows();
+        }
+    }
+
+    int vectors(Index tile) const {
+        return int(std::min<Index>(max_vectors, b.padded_oc / W - tile * max_vectors));
+    }
+
+    void sum_block(const Rows<T>& r, Index group, Index tile, Index k, Index depth, T* sums) const {
+        const int V = vectors(tile);
+        const Index oc = tile * max_vectors * W, width = V * W;
+        const Index most = max_pixels(V), tiles = (b.P + most - 1) / most;
+        const Reduction<T> reduction{depth, 1, 1, 1, r.pitch, 0, 0, 1};
+        const T* weights = weights_of(group) + oc * b.K + k * width;
+        for (Index t = 0; t < tiles; ++t) {
+            const Index first = b.P * t / tiles, n = b.P * (t + 1) / tiles - first;
+            find_channel_tile<T, 1, 1>(V, n)(reduction, r.data + first, weights,
+                                             k == 0 ? bias_of(group) + oc : nullptr,
+                                             sums + first * width);
+        }
+    }
+
+    void store_block(const T* sums, Index tile, const Epilogue<T>& epilogue, T* out) const {
+        const int V = vectors(tile);
+        for (int v = 0; v < V; ++v) {
+            const Index oc = (tile * max_vectors + v) * W;
+            for (Index pixel = 0; pixel < b.P; pixel += W)
+                store_channels(sums + (pixel * V + v) * W, V * W, std::min(W, b.P - pixel),
+                               p.group_oc() - oc, out + oc * b.P + pixel, b.P, epilogue);
+        }
+    }
+
+    // Bias, then weights, absent ones zero: for each group and block of K as (tile of OC, k, rows
+    // of the tile), by channels for each group as (block of OC, k, channels of the block).
     std::shared_ptr<const Buffer> pack(const WeightSet& weights) const {
-        const Index K = blocks.K, padded = blocks.row_tiles * C;
-        const std::size_t bytes = std::size_t(p.groups * padded * (K + 1)) * sizeof(T);
-        return weights.packed("gemm", bytes, [&](Buffer& buffer) {
+        const std::size_t bytes = std::size_t(p.groups * b.padded_oc * (b.K + 1)) * sizeof(T);
+        const char* name = b.by_channels ? "gemm by channels" : "gemm";
+        return weights.packed(name, bytes, [&](Buffer& buffer) {
             T* bias = buffer.as<T>();
-            T* to = bias + p.groups * padded;
+            T* to = bias + p.groups * b.padded_oc;
             const T* from_bias = weights.data<T>(1);
             const T* from = weights.data<T>(0);
-            parallel_for(p.threads, p.groups * blocks.row_tiles, [&](Index i, int) {
-                const Index group = i / blocks.row_tiles, tile = i % blocks.row_tiles;
-                for (Index c = 0; c < C; ++c) {
-                    const Index row = tile * C + c, oc = group * p.group_oc() + row;
+            const Index tile = b.by_channels ? max_vectors * W : C;
+            parallel_for(p.threads, p.groups * b.tiles, [&](Index i, int) {
+                const Index group = i / b.tiles, first = i % b.tiles * tile;
+                const Index width = std::min(tile, b.padded_oc - first);
+                for (Index c = 0; c < width; ++c) {
+                    const Index row = first + c, oc = group * p.group_oc() + row;
                     const bool real = row < p.group_oc();
-                    bias[group * padded + row] = real && from_bias ? from_bias[oc] : T(0);
-                    for (Index k = 0; k < K; ++k) {
-                        const Index start = k / blocks.depth * blocks.depth;
-                        const Index depth = std::min(blocks.depth, K - start);
-                        to[group * padded * K + padded * start + tile * C * depth +
-                           (k - start) * C + c] = real ? from[oc * K + k] : T(0);
+                    bias[group * b.padded_oc + row] = real && from_bias ? from_bias[oc] : T(0);
+                    T* group_to = to + group * b.padded_oc * b.K;
+                    for (Index j = 0, k = 0; j < b.blocks; ++j) {
+                        const Index depth = b.block(p, 0, j).rows();
+                        T* start = b.by_channels ? group_to + first * b.K + k * width
+                                                 : group_to + b.padded_oc * k + first * depth;
+                        for (Index d = 0; d < depth; ++d, ++k)
+                            start[d * width + c] = real ? from[oc * b.K + k] : T(0);
                     }
                 }
             });
@@ -132,48 +316,9 @@ class GemmPlan final : public Plan {
     }
 
     Conv2d p;
+    GemmBlocks<T> b;
     Columns columns;
-    Blocks blocks;
     std::shared_ptr<const Buffer> packed;
 };
-
-// Writes `count` pixels of row (channel plane `from`, element kh, kw) of the columns, from output
-// pixel `pixel` on, to `to`.
-template <typename T>
-void copy_columns(const Conv2d& p, const T* from, Index kh, Index kw, Index pixel, Index count,
-                  T* to) {
-    const Index h = kh * p.dilation_h - p.pad_top, w = kw * p.dilation_w - p.pad_left;
-    Index oh = pixel / p.OW, ow = pixel % p.OW;
-    for (Index done = 0; done < count; ++oh, ow = 0) {
-        const Index n = std::min(p.OW - ow, count - done);
-        const Index ih = padded_source(oh * p.stride_h + h, p.IH, p.padding_mode);
-        if (ih < 0) {
-            std::fill(to + done, to + done + n, T(0));
-        } else {
-            const T* row = from + ih * p.IW;
-            // Outputs [begin, end) of these n see the image itself.
-            const Index shift = ow * p.stride_w + w, stride = p.stride_w;
-            const Index begin =
-                std::clamp<Index>(shift < 0 ? (-shift + stride - 1) / stride : 0, 0, n);
-            const Index end = std::clamp<Index>((p.IW - shift + stride - 1) / stride, begin, n);
-            const auto border = [&](Index first, Index last) {
-                for (Index i = first; i < last; ++i) {
-                    const Index iw = padded_source(shift + i * stride, p.IW, p.padding_mode);
-                    to[done + i] = iw < 0 ? T(0) : row[iw];
-                }
-            };
-            border(0, begin);
-            const T* inner = row + shift;
-            if (stride == 1)
-                for (Index i = begin; i < end; ++i) to[done + i] = inner[i];
-            else if (stride == 2)
-                for (Index i = begin; i < end; ++i) to[done + i] = inner[2 * i];
-            else
-                for (Index i = begin; i < end; ++i) to[done + i] = inner[stride * i];
-            border(end, n);
-        }
-        done += n;
-    }
-}
 
 }  // namespace ai3

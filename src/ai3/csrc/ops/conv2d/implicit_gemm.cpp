@@ -1,10 +1,11 @@
 // Implicit matrix product: panels of the im2col matrix are formed only while they are packed for
-// the product, one cache block at a time.
+// the product, one cache block at a time; where their pixels lie is found out on the way.
 //
 // Chetlur et al., "cuDNN: Efficient Primitives for Deep Learning", arXiv 1410.0759; San Juan et
 // al., "High Performance and Portable Convolution Operators for Multicore Processors", arXiv
 // 2005.06410.
 
+#include "ops/conv2d/columns.hpp"
 #include "ops/conv2d/gemm_plan.hpp"
 #include "ops/conv2d/op.hpp"
 
@@ -14,35 +15,57 @@ namespace {
 template <typename T>
 class ImplicitColumns {
   public:
-    explicit ImplicitColumns(const Conv2d& problem) : p(problem) {}
+    ImplicitColumns(const Conv2d& problem, const GemmBlocks<T>& blocks, const WeightSet&)
+        : p(problem), b(blocks), pieces(p) {}
 
-    std::size_t bytes() const { return 0; }
-    void prepare(const T*, T*) const {}
+    static std::size_t shared_bytes(const Conv2d&) { return 0; }
+    static std::size_t thread_bytes(const Conv2d& p, const GemmBlocks<T>& b) {
+        return b.packed_bytes(p) + list_bytes(p, b);
+    }
+    void prepare(const T*, T*, std::byte*, std::size_t) const {}
 
-    void pack(const T* image, const T*, Index group, Index k, Index count, Index pixel,
-              Index pixels, T* panels) const {
-        constexpr Index width = panel_width<T>;
-        for (Index begin = 0; begin < pixels; begin += width, panels += count * width) {
-            const Index n = std::min(width, pixels - begin);
-            for (Index row = 0; row < count; ++row) {
-                const Index tap = (k + row) % (p.KH * p.KW), ic = (k + row) / (p.KH * p.KW);
-                const T* plane = image + (group * p.group_ic() + ic) * p.IH * p.IW;
-                T* to = panels + row * width;
-                copy_columns(p, plane, tap / p.KW, tap % p.KW, pixel + begin, n, to);
-                std::fill(to + n, to + width, T(0));
-            }
+    Rows<T> rows(const T* image, const T*, std::byte* own, const RowBlock& block, Index panel,
+                 bool begins) const {
+        T* const packed = reinterpret_cast<T*>(own);
+        auto& list = *reinterpret_cast<List*>(own + b.packed_bytes(p));
+        // Blocks of whole channels have the same pieces.
+        if (begins || b.tap_blocks > 1) {
+            Piece* end = list.pieces;
+            for (Index tap = 0; tap < block.taps; ++tap)
+                pieces.each(block.tap + tap, b.first(panel), b.pixels(panel), tap * b.pitch,
+                            [&](const Piece& piece) { *end++ = piece; });
+            list.count = end - list.pieces;
         }
+        for (Index c = 0; c < block.channels; ++c)
+            pieces.copy(list.pieces, list.pieces + list.count,
+                        image + (block.channel + c) * p.IH * p.IW,
+                        packed + c * block.taps * b.pitch);
+        return {packed, b.pitch};
     }
 
   private:
+    struct List {
+        Index count;
+        Piece pieces[1];
+    };
+    static std::size_t list_bytes(const Conv2d& p, const GemmBlocks<T>& b) {
+        return sizeof(List) +
+               std::size_t(b.block_taps * Pieces<T>(p).most(b.pitch)) * sizeof(Piece);
+    }
+
     Conv2d p;
+    GemmBlocks<T> b;
+    Pieces<T> pieces;
 };
 
 class ImplicitGemm final : public Algorithm<Conv2d> {
   public:
     std::string_view name() const override { return "implicit gemm"; }
 
-    std::string refusal(const Conv2d& p) const override { return refuse_layouts(p); }
+    std::string refusal(const Conv2d& p) const override {
+        if (p.IH * p.IW >= (Index{1} << 31)) return "an input plane has 2^31 elements or more";
+        return refuse_layouts(p);
+    }
 
     std::size_t workspace_bytes(const Conv2d& p) const override {
         return with_type(p.dtype, [&](auto zero) {

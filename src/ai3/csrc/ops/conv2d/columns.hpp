@@ -1,0 +1,169 @@
+// Rows of the im2col matrix as pieces: runs of pixels that lie in the input at a fixed stride, or
+// show zeros. The pieces of a channel are those of any other, from another place on.
+#pragma once
+
+#include "core/simd.hpp"
+#include "ops/conv2d/op.hpp"
+
+namespace ai3 {
+
+// At most a vector's lanes of one row (kh, kw) of a channel's columns: lane l, at `to` + l, is the
+// element `from` + l * stride_w of the channel's plane where bit l * stride (of Pieces) is set,
+// else zero. Pieces are in ascending order: the lanes past the end of one are written over by the
+// next.
+struct Piece {
+    std::int32_t from;
+    std::uint32_t to;
+    std::uint64_t bits;
+};
+
+template <typename T>
+class Pieces {
+    static constexpr Index W = lanes<T>;
+
+  public:
+    explicit Pieces(const Conv2d& problem)
+        : p(problem),
+          stride(p.stride_w == 1 || p.stride_w == 2 || p.stride_w == 4 ? p.stride_w : 0),
+          flat(p.OW == p.IW && p.stride_h == 1 && p.stride_w == 1 &&
+               p.padding_mode == PaddingMode::zeros) {}
+
+    // No more pieces than this for a row of `pixels` pixels.
+    Index most(Index pixels) const {
+        const Index vectors = (pixels + W - 1) / W;
+        if (flat) return vectors;
+        if (p.padding_mode != PaddingMode::zeros) return pixels;
+        return std::min(pixels, vectors + (pixels + p.OW - 2) / p.OW);
+    }
+
+    // Calls put(piece) for the pixels [pixel, pixel + pixels) of the row of the kernel's element
+    // `tap`, which goes to `to`.
+    template <typename Put>
+    void each(Index tap, Index pixel, Index pixels, Index to, Put&& put) const {
+        const Index h = tap / p.KW * p.dilation_h - p.pad_top;
+        const Index w = tap % p.KW * p.dilation_w - p.pad_left;
+        const auto piece = [&](Index from, Index at, std::uint64_t bits) {
+            put(Piece{std::int32_t(from), std::uint32_t(at), bits});
+        };
+        Index oh = pixel / p.OW, ow = pixel % p.OW;
+        if (flat) {
+            for (Index done = 0; done < pixels; done += W) {
+                const Index n = std::min(W, pixels - done);
+                std::uint64_t bits = 0;
+                for (Index lane = 0; lane < n;) {
+                    const Index end = std::min(n, lane + p.OW - ow);
+                    if (oh + h >= 0 && oh + h < p.IH) {
+                        const Index low = std::clamp(lane - ow - w, lane, end);
+                        const Index high = std::clamp(lane - ow - w + p.IW, low, end);
+                        bits |= first(high) & ~first(low);
+                    }
+                    ow += end - lane;
+                    if (ow == p.OW) ow = 0, ++oh;
+                    lane = end;
+                }
+                piece(bits ? pixel + done + h * p.IW + w : 0, to + done, bits);
+            }
+            return;
+        }
+        for (Index done = 0; done < pixels; ++oh, ow = 0) {
+            const Index n = std::min(p.OW - ow, pixels - done), at = to + done;
+            done += n;
+            const Index ih = padded_source(oh * p.stride_h + h, p.IH, p.padding_mode);
+            if (ih < 0) {
+                for (Index i = 0; i < n; i += W) piece(0, at + i, 0);
+                continue;
+            }
+            // Columns [begin, end) of these n see the image itself.
+            const Index shift = ow * p.stride_w + w, s = p.stride_w, row = ih * p.IW;
+            const Index begin = std::clamp<Index>(shift < 0 ? (-shift + s - 1) / s : 0, 0, n);
+            const Index end = std::clamp<Index>((p.IW - shift + s - 1) / s, begin, n);
+            if (p.padding_mode == PaddingMode::zeros) {
+                for (Index i = 0; i < n; i += W) {
+                    const Index low = std::clamp<Index>(begin - i, 0, W);
+                    const Index high = std::clamp<Index>(end - i, low, W);
+                    piece(row + shift + i * s, at + i, spaced(low, high));
+                }
+                continue;
+            }
+            const auto border = [&](Index first, Index last) {
+                for (Index i = first; i < last; ++i)
+                    piece(row + padded_source(shift + i * s, p.IW, p.padding_mode), at + i, 1);
+            };
+            border(0, begin);
+            for (Index i = begin; i < end; i += W)
+                piece(row + shift + i * s, at + i, spaced(0, std::min(W, end - i)));
+            border(end, n);
+        }
+    }
+
+    // Copies the pieces [begin, end) of `plane`, which is one channel of the input, to `to`. Writes
+    // less than a vector past the last, and nothing past to[limit] if there is a limit.
+    void copy(const Piece* begin, const Piece* end, const T* plane, T* to, Index limit = 0) const {
+        switch (stride) {
+            case 1:
+                return copy<1>(begin, end, plane, to, limit);
+            case 2:
+                return copy<2>(begin, end, plane, to, limit);
+            case 4:
+                return copy<4>(begin, end, plane, to, limit);
+            default:
+                return copy<0>(begin, end, plane, to, limit);
+        }
+    }
+
+  private:
+    static std::uint64_t first(Index n) { return (std::uint64_t{1} << n) - 1; }
+
+    // Lanes [low, high), `stride` bits apart.
+    std::uint64_t spaced(Index low, Index high) const {
+        std::uint64_t bits = 0;
+        const Index apart = std::max<Index>(stride, 1);
+        for (Index l = low; l < high; ++l) bits |= std::uint64_t{1} << (l * apart);
+        return bits;
+    }
+
+    template <int S>
+    void copy(const Piece* begin, const Piece* end, const T* plane, T* to, Index limit) const {
+        const Piece* whole = end;
+        if (limit > 0)
+            while (whole != begin && whole[-1].to + W > limit) --whole;
+        for (; begin != whole; ++begin) store(to + begin->to, read<S>(*begin, plane + begin->from));
+        for (; begin != end; ++begin)
+            LaneMask<T>::first(std::min(W, limit - begin->to))
+                .store(to + begin->to, read<S>(*begin, plane + begin->from));
+    }
+
+    static Vec<T> load_bits(const T* from, std::uint64_t bits) {
+        const unsigned here = unsigned(bits) & LaneMask<T>::all;
+        return here == LaneMask<T>::all ? load(from) : LaneMask<T>(here).load(from);
+    }
+
+    template <int S>
+    Vec<T> read(const Piece& piece, const T* from) const {
+        if constexpr (S == 1) {
+            return load_bits(from, piece.bits);
+        } else if constexpr (S == 2) {
+            Vec<T> a = load_bits(from, piece.bits), b = load_bits(from + W, piece.bits >> W);
+            deinterleave<T>(a, b);
+            return a;
+        } else if constexpr (S == 4) {
+            Vec<T> x[4];
+            for (int i = 0; i < 4; ++i) x[i] = load_bits(from + i * W, piece.bits >> (i * W));
+            deinterleave<T>(x[0], x[1]);
+            deinterleave<T>(x[2], x[3]);
+            deinterleave<T>(x[0], x[2]);
+            return x[0];
+        } else {
+            Vec<T> x{};
+            for (int l = 0; l < W; ++l)
+                if (piece.bits >> l & 1) x[l] = from[l * p.stride_w];
+            return x;
+        }
+    }
+
+    Conv2d p;
+    Index stride;
+    bool flat;
+};
+
+}  // namespace ai3
