@@ -5,9 +5,10 @@ network into a `Model`. torch is imported only when a torch network is given.
 """
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from ai3 import errors, layers
+from ai3 import errors, file, layers
 from ai3._core import Tensor
 from ai3.model import Model
 from ai3.ops import SUPPORTED_ALGORITHMS
@@ -24,6 +25,7 @@ __all__ = [
     "Tensor",
     "errors",
     "layers",
+    "load",
     "swap_backend",
     "swap_conv2d",
     "using_cublas",
@@ -85,7 +87,8 @@ def swap_backend(
         sample_input_shape: shape of the network's input, for selectors that ask for the shape of
             each module's input, (N, C, H, W) or unbatched.
         dtype: float32 or float64, to convert the weights to; None keeps them.
-        unsupported: as for `swap_conv2d`.
+        unsupported: as for `swap_conv2d`; or "torch": what the framework does not have runs in
+            torch inside the model.
 
     Raises:
         ai3.errors.UnsupportedCallableError: operations that the framework does not have; all of
@@ -96,6 +99,15 @@ def swap_backend(
         module, algos, sample_input_shape, dtype, unsupported
     )
     return model
+
+
+def load(path: "str | PathLike[str]") -> Model:
+    """The model that `Model.save` wrote to a file. torch is not imported, no code of the file runs.
+
+    Raises:
+        ai3.errors.FileError: a file that is damaged, or that `Model.save` did not write.
+    """
+    return Model.from_graph(*file.load(path))
 
 
 def _torch_backend(module: object) -> Any:

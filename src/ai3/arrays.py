@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ai3 import _core
+
 
 def follow_torch_threads() -> None:
     """Let torch.set_num_threads apply to the calling thread before the core asks OpenMP."""
@@ -32,7 +34,16 @@ def like(given: Any, result: Any) -> Any:
     """The core's result in the type of the array that was given."""
     if isinstance(given, np.ndarray) and not isinstance(result, np.ndarray):
         return result.numpy()
+    if isinstance(given, _core.Tensor) and not isinstance(result, _core.Tensor):
+        return _core.Tensor(result)
     return result
+
+
+def to_torch(array: Any) -> Any:
+    """Any array as torch's, which imports torch."""
+    import torch
+
+    return array if isinstance(array, torch.Tensor) else torch.from_numpy(np.asarray(array))
 
 
 def to_numpy(array: Any, *, copy: bool = False) -> "np.ndarray[Any, Any]":

@@ -29,11 +29,22 @@ class UnsupportedCallableError(ValueError):
     def __init__(self, callables: Iterable[tuple[str, str]]) -> None:
         self.callables = list(callables)
         lines = [f"  {place}: {what}" for place, what in self.callables]
-        super().__init__("these operations are not supported:\n" + "\n".join(lines))
+        super().__init__(
+            "these operations are not supported:\n"
+            + "\n".join(lines)
+            + "\nreplace them, or let torch run them inside the model with unsupported='torch'"
+        )
 
 
 class UntraceableError(ValueError):
-    """The network's graph cannot be found by torch.fx."""
+    """The network's graph cannot be found."""
+
+
+class FileError(ValueError):
+    """A file is no model that `Model.save` wrote, or is damaged."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path} cannot be loaded: {reason}")
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> SelectionError:

@@ -2,26 +2,21 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from os import PathLike
 from statistics import median
 from threading import Lock
+from time import perf_counter
 from typing import Any
 
-from ai3 import _core, arrays
-from ai3.graph import Graph, Node
+import numpy as np
+
+from ai3 import _core, arrays, file
+from ai3.graph import Graph, Node, assemble, expression
 from ai3.graph.compile import Compiled, compile_graph
+from ai3.graph.parts import cut
+from ai3.graph.weights import WeightStore
 from ai3.layers import Layer
-
-
-@dataclass(frozen=True)
-class NodeProfile:
-    """One node of a model as it ran: `ms` is the median time, 0 for what costs nothing."""
-
-    name: str
-    op: str
-    algorithm: str
-    shape: tuple[int, ...]
-    ms: float
+from ai3.report import NodeProfile, Report, operations_of
 
 
 class Model:
@@ -35,7 +30,6 @@ class Model:
 
     _kept_plans = 8
     _graph: Graph
-    _lock: Lock
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         nodes = []
@@ -64,18 +58,26 @@ class Model:
 
     @property
     def graph(self) -> Graph:
+        """The network for inputs of any shape; print it to read it."""
         return self._graph
+
+    def graph_for(self, *inputs: Any) -> Graph:
+        """The graph as it runs for inputs of the shapes of these arrays, after every pass."""
+        if not isinstance(self._parts[0], Graph) or len(self._parts) > 1:
+            raise ValueError("a model of which torch runs some nodes has no single such graph")
+        compiled, _ = self._prepare(self._parts[0], self._readable(inputs))
+        return compiled.graph.with_algorithms(compiled.algorithms)
 
     @property
     def weights(self) -> Mapping[str, _core.Weights]:
         """The weights of each node, by its name."""
-        return self._weights
+        return {node.name: self._weights.of(node.weights) for node in self._graph.nodes}
 
     def __call__(self, *inputs: Any) -> Any:
-        """The network's output, or outputs as a tuple, in the type of the first input."""
-        results = self._run(inputs, own=False)
+        """The network's output, or outputs as it has them, in the type of the first input."""
+        results = self._run(self._readable(inputs), own=False)
         results = [arrays.like(inputs[0], result) for result in results]
-        return results[0] if len(results) == 1 else tuple(results)
+        return assemble(self._graph.structure, tuple(results))
 
     def predict(self, input: Any, out_type: type | None = None) -> Any:
         """The network's output as an `ai3.Tensor`, or as `out_type`.
@@ -85,32 +87,36 @@ class Model:
             out_type: torch.Tensor, numpy.ndarray, memoryview or ai3.Tensor.
         """
         inputs = input if isinstance(input, tuple) else (input,)
-        results = self._run(inputs, own=True)
+        results = self._run(self._readable(inputs), own=True)
         results = [result if out_type is None else result.to(out_type) for result in results]
-        return results[0] if len(results) == 1 else tuple(results)
+        return assemble(self._graph.structure, tuple(results))
 
     def profile(self, *inputs: Any, repeat: int = 5) -> list[NodeProfile]:
         """Run some times and tell the time, algorithm and output shape of each node."""
-        compiled, readable = self._prepare(inputs)
-        compiled.executor(readable)
-        runs = [compiled.executor.profile(readable) for _ in range(max(1, repeat))]
-        times = dict(zip(compiled.steps, map(median, zip(*runs, strict=True)), strict=False))
-        return [
-            NodeProfile(
-                name=node.label,
-                op=node.op,
-                algorithm=compiled.algorithms[node.name],
-                shape=tuple(compiled.problems[node.name].output.shape),
-                ms=times.get(node.name, 0.0),
-            )
-            for node in self._graph.nodes
-        ]
+        self(*inputs)
+        runs: list[list[NodeProfile]] = []
+        for _ in range(max(1, repeat)):
+            runs.append([])
+            self._run(self._readable(inputs), own=False, profile=runs[-1])
+        return [row.with_ms(median(run[i].ms for run in runs)) for i, row in enumerate(runs[0])]
+
+    def report(self, *inputs: Any, repeat: int = 5) -> Report:
+        """What each node took, by which algorithm, and its share: print it, or take its `json()`
+        or its `chart(path)`. Without inputs, for those of the latest call."""
+        if not inputs:
+            if self._latest is None:
+                raise ValueError("call the model first, or give report() an input")
+            inputs = tuple(np.zeros(spec.shape, spec.dtype) for spec in self._latest)
+        return Report(self.profile(*inputs, repeat=repeat), _core.max_threads())
 
     def set_algorithms(self, names: Mapping[str, str]) -> None:
         """Give nodes of the graph, by their names, other algorithms."""
-        with self._lock:
-            self._graph = self._graph.with_algorithms(names)
-            self._compiled.clear()
+        self._set_graph(self._graph.with_algorithms(names), self._unsupported)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model to one file that `ai3.load` reads: weights in safetensors, the graph in
+        JSON. Raises ValueError for a model that partly runs in torch."""
+        file.save(self._graph, self._unsupported, path)
 
     def __repr__(self) -> str:
         return f"ai3.Model(\n{self._graph}\n)"
@@ -124,33 +130,90 @@ class Model:
     def _set_graph(self, graph: Graph, unsupported: str = "raise") -> None:
         self._graph = graph
         self._unsupported = unsupported
-        # Nodes of one module share its weights.
-        shared: dict[tuple[int, ...], _core.Weights] = {}
-        self._weights = {
-            node.name: shared.setdefault(
-                tuple(map(id, node.weights)), _core.Weights.of(node.weights)
-            )
-            for node in graph.nodes
-        }
+        self._weights = WeightStore(graph)
+        self._parts = cut(graph)
         self._compiled: OrderedDict[Any, Compiled] = OrderedDict()
-        self._lock = Lock()
+        self._lock, self._compiling = Lock(), Lock()
+        self._latest: tuple[_core.Spec, ...] | None = None
 
-    def _prepare(self, inputs: Sequence[Any]) -> tuple[Compiled, list[Any]]:
+    def _readable(self, inputs: Sequence[Any]) -> list[Any]:
         if len(inputs) != len(self._graph.inputs):
             raise ValueError(f"the model takes {len(self._graph.inputs)} inputs, not {len(inputs)}")
         arrays.follow_torch_threads()
-        readable = [arrays.readable(array) for array in inputs]
-        key = (_core.specs_of(readable), _core.max_threads())
-        compiled = self._compiled.get(key)
-        if compiled is None:
-            compiled = compile_graph(self._graph, key[0], self._weights, self._unsupported)
+        return [arrays.readable(array) for array in inputs]
+
+    def _prepare(self, part: Graph, inputs: Sequence[Any]) -> tuple[Compiled, Any]:
+        specs = _core.specs_of(inputs)
+        key = (id(part), specs, _core.max_threads())
+        with self._lock:
+            compiled = self._compiled.get(key)
+            if compiled is not None:
+                self._compiled.move_to_end(key)
+                return compiled, specs
+        with self._compiling:
+            compiled = self._compiled.get(key)
+            if compiled is None:
+                compiled = compile_graph(part, specs, self._weights, self._unsupported)
         with self._lock:
             self._compiled[key] = compiled
-            self._compiled.move_to_end(key)
-            while len(self._compiled) > self._kept_plans:
+            while len(self._compiled) > self._kept_plans * len(self._parts):
                 self._compiled.popitem(last=False)
-        return compiled, readable
+        return compiled, specs
 
-    def _run(self, inputs: Sequence[Any], own: bool) -> list[Any]:
-        compiled, readable = self._prepare(inputs)
-        return compiled.executor(readable, own)
+    def _run(
+        self, inputs: Sequence[Any], own: bool, profile: list[NodeProfile] | None = None
+    ) -> list[Any]:
+        """The outputs, as ai3's tensors if `own`. What every node took is added to `profile`."""
+        if len(self._parts) == 1 and isinstance(self._parts[0], Graph):
+            compiled, self._latest = self._prepare(self._parts[0], inputs)
+            if profile is not None:
+                profile += _measure(compiled, inputs)
+            return compiled.executor(inputs, own)
+        self._latest = _core.specs_of(inputs)
+        values = dict(zip(self._graph.inputs, map(arrays.to_torch, inputs), strict=True))
+        for part in self._parts:
+            if isinstance(part, Node):
+                values[part.name] = _run_foreign(part, values, profile)
+                continue
+            given = [values[name] for name in part.inputs]
+            compiled, _ = self._prepare(part, given)
+            if profile is not None:
+                profile += _measure(compiled, given)
+            values.update(zip(part.outputs, compiled.executor(given, False), strict=True))
+        results = [values[name] for name in self._graph.outputs]
+        return [_core.Tensor(result) for result in results] if own else results
+
+
+def _run_foreign(node: Node, values: Mapping[str, Any], profile: list[NodeProfile] | None) -> Any:
+    shapes = {name: tuple(v.shape) for name, v in values.items() if hasattr(v, "shape")}
+    attributes = {
+        name: expression.evaluate(value, shapes) for name, value in node.attributes.items()
+    }
+    assert node.call is not None
+    started = perf_counter()
+    result = node.call(*(values[name] for name in node.inputs), **attributes)
+    if profile is not None:
+        ms = 1e3 * (perf_counter() - started)
+        shape = tuple(getattr(result, "shape", ()))
+        profile.append(NodeProfile(node.label, node.op, "torch", shape, ms))
+    return result
+
+
+def _measure(compiled: Compiled, inputs: Sequence[Any]) -> list[NodeProfile]:
+    """One run of a compiled graph, node by node."""
+    times = dict(zip(compiled.steps, compiled.executor.profile(inputs), strict=False))
+    rows = []
+    for node in compiled.graph.nodes:
+        problem = compiled.problems.get(node.name)
+        if problem is not None:
+            rows.append(
+                NodeProfile(
+                    name=node.label,
+                    op=node.op,
+                    algorithm=compiled.algorithms[node.name],
+                    shape=problem.output.shape,
+                    ms=times.get(node.name, 0.0),
+                    flops=operations_of(node, problem),
+                )
+            )
+    return rows

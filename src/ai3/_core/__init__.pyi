@@ -145,10 +145,10 @@ class Executor:
     A graph compiled for one set of input shapes; safe to call from any thread.
     """
 
-    def __init__(self, inputs: Sequence[Spec], outputs: Sequence[Spec], steps: Sequence[tuple[Problem, str, Sequence[tuple[str, int]], tuple[str, int]]], arena_bytes: int) -> None:
+    def __init__(self, inputs: Sequence[Spec], outputs: Sequence[Spec], constants: Iterable[object], steps: Sequence[tuple[Problem, str, Sequence[tuple[str, int, int]], tuple[str, int, int]]], arena_bytes: int) -> None:
         """
         Steps are (problem, algorithm, input locations, output location); a location is a
-        place ('input', 'output' or 'arena') and an index, in the arena a byte offset.
+        place ('input', 'output', 'constant' or 'arena'), which of them, and a byte in it.
         """
 
     @property

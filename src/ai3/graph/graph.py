@@ -1,18 +1,28 @@
 """A network as a list of operations on named values."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from ai3 import _core
+from ai3.graph import expression
+from ai3.graph.expression import Expression
+
 Weight: TypeAlias = "np.ndarray[Any, Any] | None"
+
+CONSTANT = "constant"
+"""The op of a node that is an array: its only weight, or what its attribute `value` comes to."""
+
+FOREIGN = "torch"
+"""The op of a node that the framework does not have: `call` computes it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One operation; its name is its output's name."""
+    """One operation; its name is its output's name. An attribute may be an Expression."""
 
     name: str
     op: str
@@ -22,18 +32,12 @@ class Node:
     module: str = ""
     """The module's qualified name in the user's network; empty for a function's call."""
     algorithm: str = "default"
+    call: Callable[..., Any] | None = None
 
     @property
     def label(self) -> str:
         """What the user knows the node by."""
         return self.module or self.name
-
-    def __str__(self) -> str:
-        values = [f"{name}={value}" for name, value in self.attributes.items()]
-        weights = [str(weight.shape) for weight in self.weights if weight is not None]
-        inside = ", ".join([*self.inputs, *weights, *values])
-        module = f"  # {self.module}" if self.module else ""
-        return f"{self.name} = {self.op}[{self.algorithm}]({inside}){module}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,14 @@ class Graph:
     inputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
+    structure: Any = None
+    """How the outputs are handed out: tuples, lists, dicts and Records of indices into `outputs`;
+    None for the one output, or the tuple of several."""
+    checks: tuple[Expression, ...] = ()
+    """What holds for the inputs' shapes."""
+    specs: Mapping[str, _core.Spec] = field(default_factory=dict)
+    """The dtype and shape of every value where the inputs' are known: attributes then hold no
+    expressions."""
 
     def uses(self) -> Counter[str]:
         """How often each value is read, as an output of the graph too."""
@@ -53,24 +65,60 @@ class Graph:
         nodes = [
             replace(node, algorithm=names.get(node.name, node.algorithm)) for node in self.nodes
         ]
-        return Graph(self.inputs, tuple(nodes), self.outputs)
+        return replace(self, nodes=tuple(nodes))
 
     def renamed(self, nodes: tuple[Node, ...], names: Mapping[str, str]) -> "Graph":
         """The graph of `nodes` in which each value in `names` is read under its new name."""
-        return Graph(
-            self.inputs,
-            tuple(
-                replace(node, inputs=tuple(names.get(name, name) for name in node.inputs))
+
+        def attributes(node: Node) -> dict[str, Any]:
+            return {key: expression.renamed(value, names) for key, value in node.attributes.items()}
+
+        return replace(
+            self,
+            nodes=tuple(
+                replace(
+                    node,
+                    inputs=tuple(names.get(name, name) for name in node.inputs),
+                    attributes=attributes(node),
+                )
                 for node in nodes
             ),
-            tuple(names.get(name, name) for name in self.outputs),
+            outputs=tuple(names.get(name, name) for name in self.outputs),
+            checks=expression.renamed(self.checks, names),
         )
 
+    def needed(self) -> "Graph":
+        """The graph without the nodes whose values nobody reads, nor the shapes of them."""
+        wanted = set(self.outputs) | set(expression.reads(self.checks))
+        kept = []
+        for node in reversed(self.nodes):
+            if node.name in wanted:
+                kept.append(node)
+                wanted.update(node.inputs, expression.reads(tuple(node.attributes.values())))
+        return replace(self, nodes=tuple(reversed(kept)))
+
     def __str__(self) -> str:
-        return "\n".join(
-            [
-                f"inputs {', '.join(self.inputs)}",
-                *map(str, self.nodes),
-                f"outputs {', '.join(self.outputs)}",
-            ]
-        )
+        from ai3.graph.text import graph_text
+
+        return graph_text(self)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A named tuple or dataclass among the outputs."""
+
+    make: Callable[..., Any]
+    fields: tuple[tuple[str, Any], ...]
+
+
+def assemble(structure: Any, values: tuple[Any, ...]) -> Any:
+    """The outputs as the network hands them out; see `Graph.structure`."""
+    if structure is None:
+        return values[0] if len(values) == 1 else values
+    if isinstance(structure, int):
+        return values[structure]
+    if isinstance(structure, Record):
+        return structure.make(**{k: assemble(part, values) for k, part in structure.fields})
+    if isinstance(structure, dict):
+        return {key: assemble(part, values) for key, part in structure.items()}
+    return type(structure)(assemble(part, values) for part in structure)

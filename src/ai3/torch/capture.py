@@ -1,8 +1,15 @@
-"""From a torch network to a Graph."""
+"""From a torch network to a Graph.
 
-import copy
-from collections.abc import Iterator, Sequence
-from importlib import import_module
+The traced network is interpreted with stand-ins: a tensor that depends on the inputs is a `Value`,
+an integer that depends on their shapes an `Expression`, everything else is itself. What is called
+with neither is simply called.
+"""
+
+import inspect
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -10,280 +17,444 @@ import torch
 from torch import fx, nn
 
 from ai3 import arrays
-from ai3.errors import UnsupportedCallableError, UntraceableError
-from ai3.graph import Graph, Node, Weight
-from ai3.ops import OPERATIONS, REQUIRED, VANISHING, Operation
-from ai3.torch.conv2d import Conv2d
+from ai3.errors import UnsupportedCallableError
+from ai3.graph import Expression, Graph, Node, Record, Weight
+from ai3.graph.graph import CONSTANT, FOREIGN
+from ai3.ops import OPERATIONS, REQUIRED, Operation
+from ai3.torch import attention, foreign, lowerings
+from ai3.torch.stand_ins import Pieces, Refusal, Value, holds, mapped, values_in
+from ai3.torch.trace import VANISHING_TARGETS, Trace, module_operation, resolve
 
-
-def _resolve(name: str) -> Any:
-    """The object of a qualified name, "Tensor.relu" being the method's name as fx gives it."""
-    if name.startswith("Tensor."):
-        return name
-    module, _, attribute = name.rpartition(".")
-    return getattr(import_module(module), attribute)
-
-
-_MODULES: dict[Any, Operation] = {
-    _resolve(op.module): op for op in OPERATIONS.values() if op.module is not None
-}
 _FUNCTIONS: dict[Any, Operation] = {
-    _resolve(name): op for op in OPERATIONS.values() for name in op.functions
+    resolve(name): op for op in OPERATIONS.values() for name in op.functions
 }
-_VANISHING = {_resolve(name) for name in VANISHING}
+_MODULES: dict[type[nn.Module], Callable[..., Any]] = {
+    nn.MultiheadAttention: attention.multihead_attention,
+}
 
 
-def module_operation(module: nn.Module) -> Operation | None:
-    """The operation that a module stands for, subclasses with the same forward included."""
-    kind: Any
-    for kind in type(module).__mro__:
-        if kind in _MODULES:
-            forwards = (kind.forward, Conv2d.forward)
-            return _MODULES[kind] if type(module).forward in forwards else None
-    return None
+@dataclass(frozen=True)
+class Captured:
+    """A graph, and for each of its nodes that stands for a module's call, that module."""
+
+    graph: Graph
+    modules: Mapping[str, nn.Module]
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_operation(m) is not None or super().is_leaf_module(m, module_qualified_name)
+def capture(trace: Trace, dtype: Any = None, unsupported: str = "raise") -> Captured:
+    """The Graph of a traced network; the weights are copied.
 
-
-class Trace:
-    """A network as fx traced it, with the original modules. Raises UntraceableError."""
-
-    def __init__(self, module: nn.Module) -> None:
-        # A root that is itself an operation is traced as the only child of a container.
-        self._wrapped = module_operation(module) is not None or type(module) in _VANISHING
-        root = nn.Sequential(module) if self._wrapped else module
-        try:
-            self.graph = _Tracer().trace(root)
-        except Exception as error:
-            raise UntraceableError(
-                f"torch.fx cannot trace {type(module).__name__}: {error}\n"
-                "(control flow that depends on values or shapes is the usual reason)"
-            ) from error
-        self.root = root
-        self._modules = dict(root.named_modules(remove_duplicate=False))
-
-    def module(self, node: fx.Node) -> nn.Module:
-        return self._modules[str(node.target)]
-
-    def name(self, node: fx.Node) -> str:
-        """The module's qualified name in the user's network."""
-        return "" if self._wrapped else str(node.target)
-
-    def met(self, op: str) -> Iterator[fx.Node]:
-        """The nodes that call modules of an operation, each module at its first call only."""
-        seen: set[int] = set()
-        for node in self.graph.nodes:
-            if node.op != "call_module":
-                continue
-            module = self.module(node)
-            found = module_operation(module)
-            if found is not None and found.name == op and id(module) not in seen:
-                seen.add(id(module))
-                yield node
-
-    def input_shapes(self, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
-        """The shape of the first input of every node, by its name, under the sample input shape.
-
-        Nothing is computed and no buffer changes: fake tensors go through the network.
-        """
-        from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
-
-        parameter = next(iter(self.root.parameters()), None)
-        dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
-        shapes: dict[str, tuple[int, ...]] = {}
-
-        class Recorder(fx.Interpreter):
-            def run_node(self, n: fx.Node) -> Any:
-                if n.op != "placeholder" and n.args and isinstance(n.args[0], fx.Node):
-                    value = self.env[n.args[0]]
-                    if isinstance(value, torch.Tensor):
-                        shapes[n.name] = tuple(value.shape)
-                return super().run_node(n)
-
-        try:
-            fake = FakeTensorMode()
-            with FakeCopyMode(fake):
-                network = copy.deepcopy(fx.GraphModule(self.root, self.graph))
-            with fake, torch.no_grad():
-                Recorder(network).run(torch.empty(tuple(shape), dtype=dtype))
-        except Exception as error:
-            raise ValueError(
-                f"an input of sample_input_shape {tuple(shape)} does not go through the network: "
-                f"{error}"
-            ) from error
-        return shapes
-
-
-def capture(trace: Trace, dtype: Any = None) -> tuple[Graph, dict[str, fx.Node]]:
-    """The Graph of a traced network, weights copied, and the fx node behind each of its nodes.
-
-    Raises UnsupportedCallableError, which lists everything that has no operation.
+    With `unsupported` "torch" what has no operation becomes a foreign node, else
+    UnsupportedCallableError lists all of it.
     """
-    return _Capture(trace, dtype).run()
+    return Capture(trace, dtype, unsupported == "torch").run()
 
 
-class _Refusal(Exception):
-    """One node that cannot be captured, with the reason."""
+class Capture:
+    """What the lowerings build the graph with."""
 
-
-class _Capture:
-    def __init__(self, trace: Trace, dtype: Any) -> None:
+    def __init__(self, trace: Trace, dtype: Any, keep_foreign: bool) -> None:
         self._trace = trace
-        self._dtype = _numpy_dtype(dtype)
-        self._values: dict[fx.Node, str] = {}
-        self._constants: dict[fx.Node, torch.Tensor | None] = {}
-        self._weights: dict[int, tuple[Weight, ...]] = {}
+        self._dtype = _torch_dtype(dtype)
+        self._keep_foreign = keep_foreign
+        self._weights: dict[int, tuple[torch.Tensor, np.ndarray[Any, Any]]] = {}
+        self._constants: dict[int, Value] = {}
         self._nodes: list[Node] = []
-        self._sources: dict[str, fx.Node] = {}
+        self._names: set[str] = set()
+        self._modules: dict[str, nn.Module] = {}
+        self._checks: list[Expression] = []
+        self._node_name, self._module_name = "", ""
+        self._module: nn.Module | None = None
+        self._nested = 0
+        self._lowerings = {resolve(name): lower for name, lower in lowerings.TABLE.items()}
+        self._foreign: set[str] = set()
 
-    def run(self) -> tuple[Graph, dict[str, fx.Node]]:
-        inputs: list[str] = []
-        outputs: tuple[str, ...] = ()
+    # What the lowerings call.
+
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[Any],
+        attributes: Mapping[str, Any] | None = None,
+        weights: Sequence[torch.Tensor | None] = (),
+    ) -> Value:
+        """A node; an input may be a Value, a tensor, or a number."""
+        row = OPERATIONS.get(op)
+        if row is None:
+            raise Refusal(f"{op}, which is no operation of this build")
+        given = {**row.attributes, **(attributes or {})}
+        given.pop("inplace", None)
+        for name, (value, reason) in row.fixed.items():
+            if (found := given.pop(name, value)) != value:
+                raise Refusal(f"{op} with {name}={found!r}: {reason}")
+        if any(value is REQUIRED for value in given.values()):
+            raise Refusal(f"{op} without its {', '.join(row.attributes)}")
+        if holds(given, Value | torch.Tensor):
+            raise Refusal(f"{op} with an attribute that is a tensor")
+        if row.inputs != -1 and len(inputs) != row.inputs:
+            raise Refusal(f"{op} with {len(inputs)} inputs")
+        names = tuple(self.value(item).name for item in inputs)
+        kept = tuple(self._weight(tensor) for tensor in weights)
+        name = self._unique(self._node_name)
+        self._nodes.append(Node(name, op, names, given, kept, self._module_name))
+        if self._module is not None:
+            self._modules[name] = self._module
+        if row.view and isinstance(inputs[0], Value):
+            return Value(name, inputs[0].memory)
+        return Value(name)
+
+    def value(self, item: Any) -> Value:
+        """A tensor or a number as a value of the graph."""
+        if isinstance(item, Value):
+            return item
+        if isinstance(item, torch.Tensor) and item.dim() == 0 and not item.requires_grad:
+            item = item.item()
+        if isinstance(item, torch.Tensor):
+            if id(item) not in self._constants:
+                name = self._unique(f"{self._node_name}_constant")
+                self._nodes.append(Node(name, CONSTANT, (), {}, (self._weight(item),)))
+                self._constants[id(item)] = Value(name)
+            return self._constants[id(item)]
+        if isinstance(item, bool) or not isinstance(item, int | float | Expression):
+            raise Refusal(f"{item!r} is not a tensor that the network computes")
+        name = self._unique(f"{self._node_name}_scalar")
+        self._nodes.append(Node(name, CONSTANT, (), {"value": item}))
+        return Value(name)
+
+    def computed(self, value: Expression) -> Value:
+        """An array that depends on the inputs' shapes."""
+        name = self._unique(f"{self._node_name}_constant")
+        self._nodes.append(Node(name, CONSTANT, (), {"value": value}))
+        return Value(name)
+
+    def check(self, condition: Expression) -> None:
+        """What the network asserts of its inputs' shapes."""
+        self._checks.append(condition)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's floating-point tensors."""
+        parameter = next(iter(self._trace.root.parameters()), None)
+        found = torch.get_default_dtype() if parameter is None else parameter.dtype
+        return self._dtype or found
+
+    # The interpreter.
+
+    def run(self) -> Captured:
+        inputs = [
+            Value(self._unique(node.name))
+            for node in self._trace.graph.nodes
+            if node.op == "placeholder" and (node.users or not node.args)
+        ]
         refused: list[tuple[str, str]] = []
-        for node in self._trace.graph.nodes:
-            try:
-                if node.op == "placeholder":
-                    if node.users or not node.args:
-                        inputs.append(node.name)
-                        self._values[node] = node.name
-                elif node.op == "output":
-                    outputs = self._outputs(node.args[0])
-                elif node.op == "get_attr":
-                    self._constants[node] = _attribute(self._trace.root, str(node.target))
-                else:
-                    self._call(node)
-            except _Refusal as refusal:
-                refused.append((_place(node, self._trace), str(refusal)))
-                self._values[node] = node.name
+        outputs: list[str] = []
+        result = self._interpret(self._trace, inputs, refused)
+        try:
+            structure = self._structure(result, outputs)
+        except Refusal as refusal:
+            refused.append(("the output", str(refusal)))
         if refused:
             raise UnsupportedCallableError(refused)
-        return Graph(tuple(inputs), tuple(self._nodes), outputs), self._sources
+        names = tuple(value.name for value in inputs)
+        graph = Graph(names, tuple(self._nodes), tuple(outputs), structure, tuple(self._checks))
+        return Captured(graph.needed(), self._modules)
 
-    def _outputs(self, value: Any) -> tuple[str, ...]:
-        values = value if isinstance(value, (tuple, list)) else (value,)
-        return tuple(self._value(item) for item in values)
+    def _interpret(
+        self, trace: Trace, inputs: Sequence[Any], refused: list[tuple[str, str]] | None
+    ) -> Any:
+        """What the graph gives for these stand-ins. Refusals are added to `refused`; where it is
+        None the graph is that of one call, whose name all nodes bear, and they are raised."""
+        env: dict[fx.Node, Any] = {}
+        left = iter(inputs)
+        outer = refused is not None
+        for node in trace.graph.nodes:
+            if node.op == "placeholder":
+                env[node] = next(left) if node.users or not node.args else node.args[0]
+                continue
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), env.__getitem__)
+            if node.op == "output":
+                return args[0]
+            if outer:
+                self._node_name, self._module_name, self._module = node.name, "", None
+            try:
+                env[node] = self._evaluate(trace, node, args, kwargs)
+                self._overwrite(trace, node, args, kwargs, env)
+            except Refusal as refusal:
+                if refused is None:
+                    raise
+                if self._keep_foreign:
+                    env[node] = self._add_foreign(trace, node, args, kwargs)
+                    self._overwrite(trace, node, args, kwargs, env)
+                else:
+                    refused.append((trace.place(node), str(refusal)))
+                    env[node] = Value(node.name)
+        raise AssertionError("a graph has an output")
 
-    def _value(self, item: Any) -> str:
-        if isinstance(item, fx.Node) and item in self._values:
-            return self._values[item]
-        raise _Refusal(f"{item!r} is not a tensor that the network computes")
-
-    def _call(self, node: fx.Node) -> None:
+    def _evaluate(self, trace: Trace, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        if node.op == "get_attr":
+            return _attribute(trace.root, str(node.target))
         if node.op == "call_module":
-            module = self._trace.module(node)
-            if type(module) in _VANISHING:
-                self._values[node] = self._value(node.args[0])
-                return
-            op = module_operation(module)
-            if op is None:
-                raise _Refusal(f"the module {type(module).__qualname__}")
-            self._module_call(node, op, module)
-        else:
-            target = f"Tensor.{node.target}" if node.op == "call_method" else node.target
-            if target in _VANISHING:
-                self._values[node] = self._value(node.args[0])
-                return
-            op = _FUNCTIONS.get(target)
-            if op is None:
-                kind = "method" if node.op == "call_method" else "function"
-                raise _Refusal(f"the {kind} {getattr(target, '__name__', target)}")
-            self._function_call(node, op)
+            return self._call_module(trace, node, args, kwargs)
+        target = _target(node)
+        held = (args, kwargs)
+        if isinstance(target, type) and (is_dataclass(target) or hasattr(target, "_fields")):
+            return target(*args, **kwargs)
+        if not holds(held, Value | Pieces):
+            if holds(held, Expression):
+                return lowerings.expression(self, target, args, kwargs)
+            return _call_for_real(node, args, kwargs)
+        if target in VANISHING_TARGETS:
+            return args[0]
+        if isinstance(args[0] if args else None, Pieces):
+            if target is not operator.getitem or not isinstance(args[1], int):
+                raise Refusal("as many tensors as a shape says, other than one by one")
+            return args[0].get(args[1])
+        row = _FUNCTIONS.get(target)
+        self._check_floats(held, row)
+        if target in self._lowerings:
+            try:
+                return self._lowerings[target](self, *args, **kwargs)
+            except TypeError as error:
+                raise Refusal(f"{_name(target)}: {error}") from error
+        if row is not None:
+            return self._row_call(row, target, list(args), dict(kwargs))
+        if isinstance(target, FunctionType) and not target.__module__.startswith("torch."):
+            return self._inline(target, args, kwargs)
+        kind = "method" if isinstance(target, str) else "function"
+        raise Refusal(f"the {kind} {_name(target)}")
 
-    def _module_call(self, node: fx.Node, op: Operation, module: nn.Module) -> None:
+    def _call_module(self, trace: Trace, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        module = trace.module(node)
+        held = (args, kwargs)
+        if type(module) in VANISHING_TARGETS:
+            return args[0]
+        if not holds(held, Value | Expression):
+            return _call_for_real(node, args, kwargs, module)
+        if self._nested == 0:
+            self._module_name, self._module = trace.name(node), module
+        op = module_operation(module)
+        self._check_floats(held, op)
+        if op is not None:
+            return self._module_call(op, module, [*args, *kwargs.values()])
+        if type(module) in _MODULES:
+            return _MODULES[type(module)](self, module, *args, **kwargs)
+        return self._inline(module.forward, args, kwargs, module)
+
+    def _inline(
+        self, call: Callable[..., Any], args: Any, kwargs: Any, module: nn.Module | None = None
+    ) -> Any:
+        """A function or module that fx left whole, traced by itself."""
+        slots: list[Any] = []
+
+        def take(item: Any) -> Any:
+            slots.append(item)
+            return _Slot(len(slots) - 1)
+
+        dynamic = Value | Expression | torch.Tensor
+        template = mapped((args, kwargs), dynamic, take)
+
+        def filled(*given: Any) -> Any:
+            args, kwargs = mapped(template, _Slot, lambda slot: given[slot.index])
+            return call(*args, **kwargs)
+
+        what = f"the module {type(module).__qualname__}" if module else f"{_name(call)}"
+        try:
+            trace = Trace.of_call(filled, len(slots), module)
+        except Exception as error:
+            raise Refusal(f"{what}, which fx cannot trace: {error}") from None
+        self._nested += 1
+        try:
+            return self._interpret(trace, [slots], None)
+        except Refusal as refusal:
+            raise Refusal(f"{what}: {refusal}") from None
+        finally:
+            self._nested -= 1
+
+    def _module_call(self, op: Operation, module: nn.Module, inputs: Sequence[Any]) -> Value:
         if isinstance(module, nn.BatchNorm2d) and (module.training or module.running_mean is None):
-            raise _Refusal(
-                "BatchNorm2d that normalises by the batch's own statistics; call eval() first"
-            )
-        if id(module) not in self._weights:
-            self._weights[id(module)] = tuple(
-                self._weight(getattr(module, name)) for name in op.weights
+            raise Refusal(
+                f"{type(module).__name__} that normalises by the batch's own statistics; "
+                "call eval() first"
             )
         attributes = {
             name: getattr(module, name) for name in op.attributes if hasattr(module, name)
         }
-        inputs = [*node.args, *node.kwargs.values()]
-        self._add(node, op, inputs, attributes, self._weights[id(module)], self._trace.name(node))
+        return self.add(op.name, inputs, attributes, [getattr(module, n) for n in op.weights])
 
-    def _function_call(self, node: fx.Node, op: Operation) -> None:
-        names = [*op.weights, *op.attributes]
-        args = list(node.args)
+    def _row_call(self, op: Operation, target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """A function whose parameters are the row's inputs, weights and attributes, in order."""
         if op.inputs == -1:
-            first = args.pop(0) if args else node.kwargs.get("tensors")
-            inputs = list(first) if isinstance(first, (tuple, list)) else [first]
+            first = args.pop(0) if args else kwargs.pop("tensors", None)
+            inputs = list(first) if isinstance(first, tuple | list) else [first]
         else:
-            inputs = args[: op.inputs]
-            del args[: op.inputs]
-            for alias in ("input", "other"):
-                if alias in node.kwargs and len(inputs) < op.inputs:
-                    inputs.append(node.kwargs[alias])
-        given = {**dict(zip(names, args, strict=False)), **node.kwargs}
-        weights = tuple(self._weight_argument(given.get(name)) for name in op.weights)
-        attributes = {name: given.get(name, default) for name, default in op.attributes.items()}
-        if any(value is REQUIRED for value in attributes.values()):
-            raise _Refusal(f"the function {node.target} without its {', '.join(names)}")
-        name = getattr(node.target, "__name__", str(node.target))
-        if name.endswith("_") or name == "iadd":
-            attributes["inplace"] = True
-        self._add(node, op, inputs, attributes, weights, "")
+            inputs, args = args[: op.inputs], args[op.inputs :]
+            for alias in ("input", "self", "other"):
+                if alias in kwargs and len(inputs) < op.inputs:
+                    inputs.append(kwargs.pop(alias))
+        names = [*op.weights, *op.attributes]
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        given.pop("inplace", None)
+        unknown = [key for key in given if key not in names]
+        if len(args) > len(names) or any(given[name] is not None for name in unknown):
+            raise Refusal(f"{_name(target)} with {', '.join(unknown) or 'more arguments'}")
+        weights = [given.pop(name, None) for name in op.weights]
+        attributes = {name: value for name, value in given.items() if name in op.attributes}
+        return self.add(op.name, inputs, attributes, weights)
 
-    def _add(
-        self,
-        node: fx.Node,
-        op: Operation,
-        inputs: Sequence[Any],
-        attributes: dict[str, Any],
-        weights: tuple[Weight, ...],
-        module: str,
+    def _add_foreign(self, trace: Trace, node: fx.Node, args: Any, kwargs: Any) -> Value:
+        """The node as one that torch runs."""
+        values: dict[str, int] = {}
+        expressions: list[Expression] = []
+
+        def slot(item: Any) -> Any:
+            if isinstance(item, Expression):
+                expressions.append(item)
+                return foreign.Size(len(expressions) - 1)
+            return foreign.Input(values.setdefault(item.name, len(values)))
+
+        template = mapped((args, kwargs), Value | Expression, slot)
+        target: Any = node.target
+        if node.op == "call_module":
+            target = foreign.copied(trace.module(node), self._dtype)
+        args, kwargs = mapped(
+            template, torch.Tensor, lambda tensor: foreign.detached(tensor, self._dtype)
+        )
+        in_place = self._is_in_place(trace, node, args, kwargs)
+        call = foreign.Call(node.op, target, args, kwargs, in_place)
+        name = self._unique(node.name)
+        attributes = {"sizes": tuple(expressions)} if expressions else {}
+        label = trace.name(node) if node.op == "call_module" else trace.place(node)
+        self._nodes.append(Node(name, FOREIGN, tuple(values), attributes, (), label, FOREIGN, call))
+        self._foreign.add(name)
+        return Value(name)
+
+    def _check_floats(self, held: Any, op: Operation | None) -> None:
+        """What torch computes may be anything, and is read only by what takes nothing but real
+        numbers."""
+        if any(value.name in self._foreign for value in values_in(held)) and (
+            op is None or not (op.weights or op.module)
+        ):
+            raise Refusal("it reads what torch computes")
+
+    def _overwrite(
+        self, trace: Trace, node: fx.Node, args: Any, kwargs: Any, env: dict[fx.Node, Any]
     ) -> None:
-        for name, (value, reason) in op.fixed.items():
-            if attributes.pop(name, value) != value:
-                raise _Refusal(f"{op.name} with {name}={node.kwargs.get(name, True)!r}: {reason}")
-        if op.inputs != -1 and len(inputs) != op.inputs:
-            raise _Refusal(f"{op.name} with {len(inputs)} inputs")
-        in_place = attributes.pop("inplace", False)
-        for name, value in attributes.items():
-            if isinstance(value, fx.Node) or (
-                isinstance(value, (tuple, list)) and any(isinstance(v, fx.Node) for v in value)
-            ):
-                raise _Refusal(f"{op.name} with a computed {name}")
-        values = tuple(self._value(item) for item in inputs)
-        self._nodes.append(Node(node.name, op.name, values, attributes, weights, module))
-        self._sources[node.name] = node
-        self._values[node] = node.name
-        if in_place:
-            # Who reads the overwritten value later reads the new one.
-            old = values[0]
-            for key in [key for key, value in self._values.items() if value == old]:
-                self._values[key] = node.name
+        """Where the node works in place, let who reads the old value later read the new one.
 
-    def _weight_argument(self, item: Any) -> Weight:
-        if item is None:
-            return None
-        if isinstance(item, fx.Node) and item in self._constants:
-            return self._weight(self._constants[item])
-        raise _Refusal("weights that the network computes")
+        Raises Refusal where a view of the overwritten memory is read later.
+        """
+        if not self._is_in_place(trace, node, args, kwargs):
+            return
+        old, new = args[0] if args else kwargs.get("input"), env[node]
+        if not isinstance(old, Value):
+            return
+        for earlier, value in env.items():
+            if any(found is old for found in values_in(value)):
+                env[earlier] = mapped(value, Value, lambda v: new if v is old else v)
+            elif (
+                earlier is not node
+                and any(found.memory is old.memory for found in values_in(value))
+                and any(user > node for user in earlier.users)
+            ):
+                raise Refusal("it overwrites a tensor of which a view is read later")
+
+    def _is_in_place(self, trace: Trace, node: fx.Node, args: Any, kwargs: Any) -> bool:
+        if node.op == "call_module":
+            return bool(getattr(trace.module(node), "inplace", False))
+        if kwargs.get("inplace"):
+            return True
+        target = _target(node)
+        if isinstance(target, FunctionType):
+            parameters = list(inspect.signature(target).parameters)
+            return "inplace" in parameters[: len(args)] and bool(args[parameters.index("inplace")])
+        name = _name(target)
+        return name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))
+
+    def _structure(self, item: Any, outputs: list[str]) -> Any:
+        if isinstance(item, dict):
+            return {key: self._structure(part, outputs) for key, part in item.items()}
+        if isinstance(item, tuple) and hasattr(item, "_fields"):
+            named = zip(item._fields, item, strict=True)
+            return Record(type(item), tuple((k, self._structure(p, outputs)) for k, p in named))
+        if isinstance(item, tuple | list):
+            parts = [self._structure(part, outputs) for part in item]
+            return parts if isinstance(item, list) else tuple(parts)
+        if is_dataclass(item) and not isinstance(item, Value | type):
+            names = [f.name for f in fields(item)]
+            return Record(
+                type(item), tuple((n, self._structure(getattr(item, n), outputs)) for n in names)
+            )
+        if not isinstance(item, Value | torch.Tensor):
+            raise Refusal(f"an output that is {item!r}, not a tensor that the network computes")
+        self._node_name = "output"
+        outputs.append(self.value(item).name)
+        return len(outputs) - 1
 
     def _weight(self, tensor: torch.Tensor | None) -> Weight:
         if tensor is None:
             return None
-        if tensor.dtype not in (torch.float32, torch.float64) and self._dtype is None:
-            raise _Refusal(f"weights of {tensor.dtype}; give dtype=torch.float32 to convert them")
-        if self._dtype is not None:
-            tensor = tensor.to(self._dtype)
-        return arrays.to_numpy(tensor, copy=True)
+        if not isinstance(tensor, torch.Tensor):
+            raise Refusal("weights that the network computes")
+        if id(tensor) not in self._weights:
+            source = tensor.detach()
+            if self._dtype is not None:
+                source = source.to(self._dtype)
+            elif tensor.dtype not in (torch.float32, torch.float64):
+                raise Refusal(
+                    f"weights of {tensor.dtype}; give dtype=torch.float32 to convert them"
+                )
+            self._weights[id(tensor)] = tensor, arrays.to_numpy(source, copy=True)
+        return self._weights[id(tensor)][1]
+
+    def _unique(self, name: str) -> str:
+        name, number = name or "value", 1
+        unique = name
+        while unique in self._names:
+            unique, number = f"{name}_{number}", number + 1
+        self._names.add(unique)
+        return unique
 
 
-def _attribute(root: nn.Module, name: str) -> torch.Tensor | None:
+@dataclass(frozen=True)
+class _Slot:
+    index: int
+
+
+def _target(node: fx.Node) -> Any:
+    return f"Tensor.{node.target}" if node.op == "call_method" else node.target
+
+
+def _name(target: Any) -> str:
+    return str(getattr(target, "__name__", target)).removeprefix("Tensor.")
+
+
+_IN_PLACE = ("iadd", "isub", "imul", "itruediv", "ipow", "ifloordiv", "imatmul", "setitem")
+_RANDOM = ("rand", "randn", "randint", "randperm", "bernoulli", "normal", "multinomial", "dropout")
+
+
+def _call_for_real(node: fx.Node, args: Any, kwargs: Any, module: nn.Module | None = None) -> Any:
+    """What depends on no input is the same at every call, and computed now."""
+    name = _name(_target(node))
+    if holds((args, kwargs), torch.Tensor) and (name in _IN_PLACE or name.endswith("_")):
+        raise Refusal(f"{name}, which changes a constant in place")
+    if name.removesuffix("_like") in _RANDOM:
+        raise Refusal(f"{name}, which is random")
+    with torch.no_grad():
+        if module is not None:
+            return module(*args, **kwargs)
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+
+def _attribute(root: nn.Module, name: str) -> Any:
     value: Any = root
     for part in name.split("."):
         value = getattr(value, part)
     return value
 
 
-def _numpy_dtype(dtype: Any) -> torch.dtype | None:
+def _torch_dtype(dtype: Any) -> torch.dtype | None:
     if dtype is None:
         return None
     known = {"float32": torch.float32, "float64": torch.float64}
@@ -292,13 +463,3 @@ def _numpy_dtype(dtype: Any) -> torch.dtype | None:
     if name not in known:
         raise ValueError(f"dtype must be float32 or float64, not {dtype}")
     return known[name]
-
-
-def _place(node: fx.Node, trace: Trace) -> str:
-    """Where a node comes from, as the user knows it."""
-    if node.op == "call_module":
-        return trace.name(node) or type(trace.module(node)).__name__
-    stack = (node.stack_trace or "").strip().splitlines()
-    frames = [line.strip() for line in stack if line.lstrip().startswith("File ")]
-    inside = [f for f in frames if "torch/nn/modules/module.py" not in f]
-    return f"{node.name} ({(inside or frames)[-1]})" if frames else node.name

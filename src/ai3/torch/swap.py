@@ -11,6 +11,9 @@ from ai3.errors import UnsupportedAlgorithmError
 from ai3.graph import Graph
 from ai3.graph.compile import choose, conv2d_attempt, infer
 from ai3.graph.fold_batch_norm import fold_batch_norm
+from ai3.graph.graph import CONSTANT, FOREIGN
+from ai3.graph.specialize import specialize
+from ai3.graph.weights import WeightStore
 from ai3.model import Model
 from ai3.selector import (
     AlgorithmicSelector,
@@ -22,7 +25,8 @@ from ai3.selector import (
     select,
 )
 from ai3.torch import conv2d
-from ai3.torch.capture import Trace, capture
+from ai3.torch.capture import capture
+from ai3.torch.trace import Trace
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
@@ -64,24 +68,26 @@ def swap_backend(
             f"{type(algos).__name__} is no mapping"
         )
     check_operations(algos)
-    trace = Trace(module)
-    graph, sources = capture(trace, dtype)
-    _check_unsupported(unsupported, {node.op for node in graph.nodes})
-    shapes = {} if sample_input_shape is None else trace.input_shapes(sample_input_shape)
+    keep_foreign = unsupported == FOREIGN
+    captured = capture(Trace(module), dtype, unsupported)
+    graph = captured.graph
+    if keep_foreign:
+        unsupported = "raise"
+    _check_unsupported(unsupported, {node.op for node in graph.nodes} - {CONSTANT, FOREIGN})
+    shapes = _input_shapes(graph, sample_input_shape)
 
     chosen: dict[str, str] = {}
     for op, selector in algos.items():
         # Calls of one module are one candidate; a function's call is one each.
-        groups: dict[int, list[str]] = {}
-        candidates: dict[int, Candidate] = {}
+        groups: dict[Any, list[str]] = {}
+        candidates: dict[Any, Candidate] = {}
         for node in graph.nodes:
             if node.op == op:
-                source = sources[node.name]
-                called = trace.module(source) if source.op == "call_module" else None
-                key = id(source if called is None else called)
+                called = captured.modules.get(node.name)
+                key = node.name if called is None else id(called)
                 groups.setdefault(key, []).append(node.name)
-                shape = shapes.get(source.name)
-                candidates.setdefault(key, Candidate(node.label, called, shape))
+                candidate = Candidate(node.label, called, shapes.get(node.name))
+                candidates.setdefault(key, candidate)
         names = select(op, selector, list(candidates.values()))
         for group, name in zip(groups.values(), names, strict=True):
             chosen.update(dict.fromkeys(group, name))
@@ -89,13 +95,35 @@ def swap_backend(
     return _checked(graph, sample_input_shape, unsupported)
 
 
+def _specialized(graph: Graph, sample_shape: Sequence[int] | None) -> Graph | None:
+    """The graph for an input of the sample's shape, where that is known and no node foreign."""
+    if sample_shape is None or any(node.op == FOREIGN for node in graph.nodes):
+        return None
+    dtypes = [w.dtype.name for node in graph.nodes for w in node.weights if w is not None]
+    sample = _core.Spec(dtypes[0] if dtypes else "float32", tuple(sample_shape))
+    try:
+        return specialize(graph, [sample] * len(graph.inputs), WeightStore(graph))
+    except ValueError as error:
+        raise ValueError(
+            f"an input of sample_input_shape {tuple(sample_shape)} does not go through the "
+            f"network: {error}"
+        ) from error
+
+
+def _input_shapes(graph: Graph, sample_shape: Sequence[int] | None) -> dict[str, tuple[int, ...]]:
+    """The shape of each node's first input."""
+    known = _specialized(graph, sample_shape)
+    if known is None:
+        return {}
+    return {n.name: known.specs[n.inputs[0]].shape for n in known.nodes if n.inputs}
+
+
 def _checked(graph: Graph, sample_shape: Sequence[int] | None, unsupported: str) -> Model:
     """The model of a graph in which no algorithm is known to refuse its node."""
     model = Model.from_graph(graph, unsupported)
-    if sample_shape is not None:
-        dtypes = [w.dtype.name for node in graph.nodes for w in node.weights if w is not None]
-        sample = _core.Spec(dtypes[0] if dtypes else "float32", tuple(sample_shape))
-        problems = infer(graph, [sample], model.weights)
+    known = _specialized(graph, sample_shape)
+    if known is not None:
+        problems = infer(known, WeightStore(graph))
     else:
         problems = {
             node.name: conv2d_attempt(

@@ -123,6 +123,8 @@ Constant Array::keep(bool copy) const {
                     if (m->deleter) m->deleter(m);
                 })};
     }
+    if (!copy && dense_ && !exchange_)
+        return {spec(), data_, std::make_shared<const nb::ndarray<nb::ro>>(holder_)};
     auto owned = std::make_shared<Buffer>(spec().bytes());
     if (owned->size()) copy_to(owned->data());
     return {spec(), owned->data(), owned};

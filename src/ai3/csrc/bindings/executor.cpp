@@ -12,15 +12,17 @@ namespace ai3 {
 
 namespace {
 
-using Location = std::tuple<std::string, std::size_t>;
+using Location = std::tuple<std::string, std::size_t, std::size_t>;
 using Step = std::tuple<std::shared_ptr<Problem>, std::string, std::vector<Location>, Location>;
 
 Executor::Location location(const Location& location) {
-    const auto& [place, at] = location;
-    if (place == "input") return {Executor::Place::input, at};
-    if (place == "output") return {Executor::Place::output, at};
-    if (place == "arena") return {Executor::Place::arena, at};
-    throw std::invalid_argument("a place is 'input', 'output' or 'arena', not '" + place + "'");
+    const auto& [place, index, offset] = location;
+    if (place == "input") return {Executor::Place::input, index, offset};
+    if (place == "output") return {Executor::Place::output, index, offset};
+    if (place == "constant") return {Executor::Place::constant, index, offset};
+    if (place == "arena") return {Executor::Place::arena, index, offset};
+    throw std::invalid_argument("a place is 'input', 'output', 'constant' or 'arena', not '" +
+                                place + "'");
 }
 
 nb::list run(const Executor& self, nb::sequence arrays, bool own,
@@ -81,7 +83,9 @@ void bind_executor(nb::module_& module) {
         .def(
             "__init__",
             [](Executor* self, std::vector<Spec> inputs, std::vector<Spec> outputs,
-               const std::vector<Step>& steps, std::size_t arena_bytes) {
+               nb::iterable constants, const std::vector<Step>& steps, std::size_t arena_bytes) {
+                std::vector<Constant> kept;
+                for (nb::handle array : constants) kept.push_back(Array(array).keep(false));
                 std::vector<Executor::Step> compiled;
                 for (const auto& [problem, algorithm, from, to] : steps) {
                     std::vector<Executor::Location> locations;
@@ -89,12 +93,17 @@ void bind_executor(nb::module_& module) {
                     compiled.push_back(
                         {Planned(problem, algorithm), std::move(locations), location(to)});
                 }
-                new (self) Executor(std::move(inputs), std::move(outputs), std::move(compiled),
-                                    arena_bytes);
+                new (self) Executor(std::move(inputs), std::move(outputs), std::move(kept),
+                                    std::move(compiled), arena_bytes);
             },
-            nb::arg("inputs"), nb::arg("outputs"), nb::arg("steps"), nb::arg("arena_bytes"),
+            nb::arg("inputs"), nb::arg("outputs"), nb::arg("constants"), nb::arg("steps"),
+            nb::arg("arena_bytes"),
+            nb::sig("def __init__(self, inputs: Sequence[Spec], outputs: Sequence[Spec], "
+                    "constants: typing.Iterable[object], steps: Sequence[tuple[Problem, str, "
+                    "Sequence[tuple[str, int, int]], tuple[str, int, int]]], "
+                    "arena_bytes: int) -> None"),
             "Steps are (problem, algorithm, input locations, output location); a location is a\n"
-            "place ('input', 'output' or 'arena') and an index, in the arena a byte offset.")
+            "place ('input', 'output', 'constant' or 'arena'), which of them, and a byte in it.")
         .def_prop_ro(
             "algorithms",
             [](const Executor& self) {

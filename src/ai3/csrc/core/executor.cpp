@@ -12,20 +12,31 @@ Planned::Planned(std::shared_ptr<const Problem> p, std::string_view name)
       plan(problem->plan(algorithm)),
       workspace_bytes(problem->workspace_bytes(algorithm)) {}
 
-Executor::Executor(std::vector<Spec> inputs, std::vector<Spec> outputs, std::vector<Step> steps,
+Executor::Executor(std::vector<Spec> inputs, std::vector<Spec> outputs,
+                   std::vector<Constant> constants, std::vector<Step> steps,
                    std::size_t arena_bytes)
     : inputs_(std::move(inputs)),
       outputs_(std::move(outputs)),
+      constants_(std::move(constants)),
       steps_(std::move(steps)),
       arena_bytes_(align_up(arena_bytes)) {
+    const auto size_of_place = [&](const Location& location) -> std::size_t {
+        switch (location.place) {
+            case Place::input:
+                return inputs_.at(location.index).bytes();
+            case Place::output:
+                return outputs_.at(location.index).bytes();
+            case Place::constant:
+                return constants_.at(location.index).spec.bytes();
+            case Place::arena:
+                return arena_bytes_;
+        }
+        return 0;
+    };
     const auto check = [&](const Location& location, const Spec& spec) {
-        const bool inside =
-            location.place == Place::input
-                ? location.at < inputs_.size() && inputs_[location.at].bytes() == spec.bytes()
-            : location.place == Place::output
-                ? location.at < outputs_.size() && outputs_[location.at].bytes() == spec.bytes()
-                : location.at <= arena_bytes_ && spec.bytes() <= arena_bytes_ - location.at;
-        if (!inside) throw std::invalid_argument("a step's value lies outside of its memory");
+        const std::size_t size = size_of_place(location);
+        if (location.offset > size || spec.bytes() > size - location.offset)
+            throw std::invalid_argument("a step's value lies outside of its memory");
     };
     for (const Step& step : steps_) {
         const Problem& problem = *step.planned.problem;
@@ -34,6 +45,8 @@ Executor::Executor(std::vector<Spec> inputs, std::vector<Spec> outputs, std::vec
         for (std::size_t i = 0; i < step.inputs.size(); ++i)
             check(step.inputs[i], problem.inputs()[i]);
         check(step.output, problem.output());
+        if (step.output.place == Place::input || step.output.place == Place::constant)
+            throw std::invalid_argument("a step writes into an input or a constant");
         workspace_bytes_ = std::max(workspace_bytes_, step.planned.workspace_bytes);
     }
 }
@@ -47,11 +60,15 @@ void Executor::run(const void* const* inputs, void* const* outputs,
     const auto locate = [&](const Location& location) -> void* {
         switch (location.place) {
             case Place::input:
-                return const_cast<void*>(inputs[location.at]);
+                return static_cast<std::byte*>(const_cast<void*>(inputs[location.index])) +
+                       location.offset;
             case Place::output:
-                return outputs[location.at];
+                return static_cast<std::byte*>(outputs[location.index]) + location.offset;
+            case Place::constant:
+                return static_cast<std::byte*>(const_cast<void*>(constants_[location.index].data)) +
+                       location.offset;
             case Place::arena:
-                return arena + location.at;
+                return arena + location.offset;
         }
         return nullptr;
     };

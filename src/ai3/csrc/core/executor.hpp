@@ -21,12 +21,12 @@ struct Planned {
 
 class Executor {
   public:
-    // Where a value's memory is: the caller's input or output number `at`, or the arena at byte
-    // `at`.
-    enum class Place { input, output, arena };
+    // Where a value's memory is: at byte `offset` of the caller's input or output or of the
+    // constant number `index`, or of the arena.
+    enum class Place { input, output, constant, arena };
     struct Location {
         Place place;
-        std::size_t at;
+        std::size_t index, offset;
     };
     struct Step {
         Planned planned;
@@ -34,8 +34,8 @@ class Executor {
         Location output;
     };
 
-    Executor(std::vector<Spec> inputs, std::vector<Spec> outputs, std::vector<Step> steps,
-             std::size_t arena_bytes);
+    Executor(std::vector<Spec> inputs, std::vector<Spec> outputs, std::vector<Constant> constants,
+             std::vector<Step> steps, std::size_t arena_bytes);
     Executor(const Executor&) = delete;
     Executor& operator=(const Executor&) = delete;
 
@@ -52,6 +52,7 @@ class Executor {
 
   private:
     std::vector<Spec> inputs_, outputs_;
+    std::vector<Constant> constants_;
     std::vector<Step> steps_;
     std::size_t arena_bytes_, workspace_bytes_ = 0;
 };

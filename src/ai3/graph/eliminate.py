@@ -1,0 +1,56 @@
+"""Remove what changes nothing."""
+
+from collections.abc import Callable
+
+from ai3 import _core
+from ai3.graph.graph import Graph, Node
+from ai3.graph.weights import WeightStore
+
+
+def eliminate(graph: Graph, _: WeightStore) -> Graph:
+    """Remove nodes of a specialized graph whose output is their first input."""
+    names: dict[str, str] = {}
+    for node in graph.nodes:
+        same = _SAME.get(node.op)
+        if same is None:
+            continue
+        spec = graph.specs[node.inputs[0]]
+        if spec == graph.specs[node.name] and same(node, spec):
+            names[node.name] = names.get(node.inputs[0], node.inputs[0])
+    kept = tuple(node for node in graph.nodes if node.name not in names)
+    return graph.renamed(kept, names).needed()
+
+
+def _always(_: Node, __: _core.Spec) -> bool:
+    return True
+
+
+def _keeps_order(node: Node, spec: _core.Spec) -> bool:
+    rank = len(spec.shape)
+    return [dim % rank for dim in node.attributes["dims"]] == list(range(rank))
+
+
+def _pads_nothing(node: Node, _: _core.Spec) -> bool:
+    return not any(node.attributes["pad"])
+
+
+def _turns_nothing(node: Node, _: _core.Spec) -> bool:
+    shifts = node.attributes["shifts"]
+    return not (any(shifts) if isinstance(shifts, tuple | list) else shifts)
+
+
+def _forward(node: Node, _: _core.Spec) -> bool:
+    return bool(node.attributes.get("step", 1) == 1)
+
+
+_SAME: dict[str, Callable[[Node, _core.Spec], bool]] = {
+    "reshape": _always,
+    "flatten": _always,
+    "expand": _always,
+    "concat": lambda node, _: len(node.inputs) == 1,
+    "permute": _keeps_order,
+    "pad": _pads_nothing,
+    "roll": _turns_nothing,
+    "slice": _forward,
+}
+"""For an operation, whether an output of the input's shape is the input."""

@@ -1,0 +1,245 @@
+"""Integers that depend on the shapes of values: known once the inputs' shapes are."""
+
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ai3.graph.windows import window_mask
+
+Shape = tuple[int, ...]
+
+
+def _swapped(rank: int, first: int, second: int) -> Shape:
+    """The permutation that exchanges two of `rank` dimensions."""
+    order = list(range(rank))
+    order[first], order[second] = order[second], order[first]
+    return tuple(order)
+
+
+def _moved(rank: int, source: int, destination: int) -> Shape:
+    """The permutation that moves one of `rank` dimensions elsewhere."""
+    order = [dim for dim in range(rank) if dim != source % rank]
+    order.insert(destination % rank, source % rank)
+    return tuple(order)
+
+
+def _chunk(extent: int, chunks: int, index: int) -> tuple[int, int]:
+    """Where chunk `index` starts and stops, as torch.chunk cuts."""
+    size = max(1, -(-extent // chunks))
+    return min(index * size, extent), min((index + 1) * size, extent)
+
+
+def _unsqueezed(shape: Shape, dim: int) -> Shape:
+    at = dim % (len(shape) + 1)
+    return (*shape[:at], 1, *shape[at:])
+
+
+def _squeezed(shape: Shape, dims: int | Sequence[int] | None) -> Shape:
+    """Without the given dimensions, or all, that are of extent 1."""
+    given = range(len(shape)) if dims is None else [dims] if isinstance(dims, int) else dims
+    gone = {dim % len(shape) for dim in given}
+    return tuple(n for dim, n in enumerate(shape) if dim not in gone or n != 1)
+
+
+def _unflattened(shape: Shape, dim: int, sizes: Shape) -> Shape:
+    at = dim % len(shape)
+    return (*shape[:at], *sizes, *shape[at + 1 :])
+
+
+def _stop(index: int) -> int | None:
+    """Where the slice of one element ends."""
+    return index + 1 or None
+
+
+def _power(number: float, exponent: float) -> float:
+    if abs(exponent) > 64:
+        raise ValueError(f"an exponent of {exponent}")
+    return float(number**exponent) if exponent < 0 else number**exponent
+
+
+def _choose(condition: Any, then: Any, otherwise: Any) -> Any:
+    return then if condition else otherwise
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{
+        name: getattr(operator, name)
+        for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "neg", "getitem")
+    },
+    **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge", "and_")},
+    "pow": _power,
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "sqrt": math.sqrt,
+    "int": int,
+    "float": float,
+    "round": round,
+    "abs": abs,
+    "min": min,
+    "max": max,
+    "len": len,
+    "tuple": lambda *items: tuple(items),
+    "slice": slice,
+    "prod": math.prod,
+    "choose": _choose,
+    "swapped": _swapped,
+    "moved": _moved,
+    "reversed": lambda rank: tuple(reversed(range(rank))),
+    "unsqueezed": _unsqueezed,
+    "squeezed": _squeezed,
+    "unflattened": _unflattened,
+    "chunk": _chunk,
+    "stop": _stop,
+    "full": np.full,
+    "arange": np.arange,
+    "window mask": window_mask,
+}
+"""What an expression may compute, by name: a file's graph can name nothing else."""
+
+_SIGNS = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "truediv": "/",
+    "floordiv": "//",
+    "mod": "%",
+    "pow": "**",
+    "eq": "==",
+    "ne": "!=",
+    "lt": "<",
+    "le": "<=",
+    "gt": ">",
+    "ge": ">=",
+    "and_": "&",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Expression:
+    """`function` of `arguments`, which may hold expressions; "shape" of a value's name is a leaf.
+
+    Python's arithmetic and indexing make larger ones.
+    """
+
+    function: str
+    arguments: tuple[Any, ...]
+
+    def __add__(self, other: Any) -> "Expression":
+        return Expression("add", (self, other))
+
+    def __radd__(self, other: Any) -> "Expression":
+        return Expression("add", (other, self))
+
+    def __sub__(self, other: Any) -> "Expression":
+        return Expression("sub", (self, other))
+
+    def __rsub__(self, other: Any) -> "Expression":
+        return Expression("sub", (other, self))
+
+    def __mul__(self, other: Any) -> "Expression":
+        return Expression("mul", (self, other))
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: Any) -> "Expression":
+        return Expression("floordiv", (self, other))
+
+    def __mod__(self, other: Any) -> "Expression":
+        return Expression("mod", (self, other))
+
+    def __neg__(self) -> "Expression":
+        return Expression("neg", (self,))
+
+    def __getitem__(self, index: Any) -> "Expression":
+        return Expression("getitem", (self, index))
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError("how many values an expression has is not known")
+
+    def __str__(self) -> str:
+        name, arguments = self.function, self.arguments
+        if name == "shape":
+            return f"{arguments[0]}.shape"
+        if name == "getitem":
+            return f"{text(arguments[0])}[{text(arguments[1])}]"
+        if name in _SIGNS:
+            return f"({text(arguments[0])} {_SIGNS[name]} {text(arguments[1])})"
+        return f"{name}({', '.join(map(text, arguments))})"
+
+
+def shape_of(value: str) -> Expression:
+    """The shape of a value, by its name."""
+    return Expression("shape", (value,))
+
+
+def evaluate(item: Any, shapes: Mapping[str, Shape]) -> Any:
+    """`item` with every expression in it replaced by what it is for values of these shapes."""
+    if isinstance(item, Expression):
+        if item.function == "shape":
+            return shapes[item.arguments[0]]
+        return FUNCTIONS[item.function](*(evaluate(a, shapes) for a in item.arguments))
+    if isinstance(item, slice):
+        return slice(*(evaluate(a, shapes) for a in (item.start, item.stop, item.step)))
+    if isinstance(item, tuple | list):
+        return tuple(evaluate(part, shapes) for part in item)
+    return item
+
+
+def renamed(item: Any, names: Mapping[str, str]) -> Any:
+    """`item` with the values that its expressions read under their new names."""
+    if isinstance(item, Expression):
+        if item.function == "shape":
+            return shape_of(names.get(item.arguments[0], item.arguments[0]))
+        return Expression(item.function, tuple(renamed(a, names) for a in item.arguments))
+    if isinstance(item, tuple | list):
+        return tuple(renamed(part, names) for part in item)
+    return item
+
+
+def reads(item: Any) -> Iterator[str]:
+    """The names of the values whose shapes `item` depends on."""
+    if isinstance(item, Expression):
+        if item.function == "shape":
+            yield item.arguments[0]
+        else:
+            for argument in item.arguments:
+                yield from reads(argument)
+    elif isinstance(item, slice):
+        yield from reads((item.start, item.stop, item.step))
+    elif isinstance(item, tuple | list):
+        for part in item:
+            yield from reads(part)
+
+
+def depends(item: Any) -> bool:
+    """Whether `item` holds an expression."""
+    return isinstance(item, Expression) or (
+        (isinstance(item, tuple | list) and any(map(depends, item)))
+        or (isinstance(item, slice) and any(map(depends, (item.start, item.stop, item.step))))
+    )
+
+
+def text(item: Any) -> str:
+    """As it is written in Python, without parentheses around the whole."""
+    if isinstance(item, Expression):
+        return str(item).removeprefix("(").removesuffix(")") if _plain(item) else str(item)
+    if isinstance(item, slice):
+        parts = ["" if part is None else text(part) for part in (item.start, item.stop)]
+        step = "" if item.step is None else f":{text(item.step)}"
+        return ":".join(parts) + step
+    if isinstance(item, tuple | list):
+        return f"({', '.join(map(text, item))}{',' * (len(item) == 1)})"
+    if isinstance(item, float):
+        return f"{item:g}"
+    return str(item)
+
+
+def _plain(expression: Expression) -> bool:
+    """Whether it is one sign between two things without parentheses."""
+    return expression.function in _SIGNS and not any(
+        isinstance(a, Expression) and a.function in _SIGNS for a in expression.arguments
+    )

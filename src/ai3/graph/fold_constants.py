@@ -1,0 +1,31 @@
+"""Compute once what depends on constants alone."""
+
+from dataclasses import replace
+
+from ai3.graph.graph import CONSTANT, FOREIGN, Graph
+from ai3.graph.specialize import problem_of
+from ai3.graph.weights import WeightStore
+
+LARGEST = 1 << 24
+"""Bytes of the largest constant that is made: what is larger is cheaper to compute again."""
+
+
+def fold_constants(graph: Graph, weights: WeightStore) -> Graph:
+    """Replace each node of a specialized graph that reads only constants by its result."""
+    arrays = {node.name: node.weights[0] for node in graph.nodes if node.op == CONSTANT}
+    nodes = []
+    for node in graph.nodes:
+        if (
+            node.op not in (CONSTANT, FOREIGN)
+            and node.inputs
+            and all(name in arrays for name in node.inputs)
+            and graph.specs[node.name].bytes <= LARGEST
+        ):
+            result = problem_of(node, graph.specs, weights).run(
+                node.algorithm, *(arrays[name] for name in node.inputs)
+            )
+            array = result.numpy()
+            arrays[node.name] = array
+            node = replace(node, op=CONSTANT, inputs=(), attributes={}, weights=(array,))
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes)).needed()

@@ -1,0 +1,133 @@
+"""What each node of a model took, for people and for programs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from os import PathLike
+from typing import Any
+
+from ai3 import _core
+from ai3.graph.graph import Node
+
+
+@dataclass(frozen=True)
+class NodeProfile:
+    """One node of a model as it ran: `ms` is the median time, 0 for what costs nothing; `flops`
+    are the multiplications and additions of direct computation, 0 where they do not count."""
+
+    name: str
+    op: str
+    algorithm: str
+    shape: tuple[int, ...]
+    ms: float
+    flops: int = 0
+    layout: str = ""
+
+    @property
+    def gflops(self) -> float:
+        """GFLOP/s."""
+        return self.flops / self.ms / 1e6 if self.ms else 0.0
+
+    def with_ms(self, ms: float) -> "NodeProfile":
+        return replace(self, ms=ms)
+
+
+class Report:
+    """What each node of a model took in one run, in the order in which they run."""
+
+    def __init__(self, nodes: Sequence[NodeProfile], threads: int) -> None:
+        self.nodes = tuple(nodes)
+        self.threads = threads
+
+    @property
+    def ms(self) -> float:
+        """The time of all nodes."""
+        return sum(node.ms for node in self.nodes)
+
+    def share(self, node: NodeProfile) -> float:
+        return node.ms / self.ms if self.ms else 0.0
+
+    def json(self) -> str:
+        """The figures: {"threads", "ms", "nodes": [{"name", "op", "algorithm", "layout", "shape",
+        "ms", "flops", "gflops", "share"}]}."""
+        rows: list[dict[str, Any]] = [
+            {**asdict(node), "gflops": node.gflops, "share": self.share(node)}
+            for node in self.nodes
+        ]
+        return json.dumps({"threads": self.threads, "ms": self.ms, "nodes": rows}, indent=1)
+
+    def __str__(self) -> str:
+        """A table that fits 80 columns."""
+        from rich.console import Console
+
+        console = Console(width=80, color_system=None, force_terminal=False)
+        with console.capture() as captured:
+            console.print(self)
+        return captured.get().rstrip("\n")
+
+    def __rich__(self) -> Any:
+        from rich import box
+        from rich.table import Table
+
+        title = f"{self.ms:.2f} ms, {self.threads} thread{'s' * (self.threads != 1)}"
+        view = Table(
+            title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1)
+        )
+        layouts = any(node.layout for node in self.nodes)
+        view.add_column("node", overflow="ellipsis", no_wrap=True, ratio=3)
+        view.add_column("operation", overflow="ellipsis", no_wrap=True, ratio=2)
+        view.add_column("algorithm", overflow="ellipsis", no_wrap=True, ratio=2)
+        if layouts:
+            view.add_column("layout", no_wrap=True)
+        view.add_column("shape", no_wrap=True)
+        for heading in ("ms", "GFLOP/s", "share"):
+            view.add_column(heading, justify="right", no_wrap=True)
+        for node in self.nodes:
+            cells = [node.name, node.op, node.algorithm]
+            if layouts:
+                cells.append(node.layout)
+            cells.append("x".join(map(str, node.shape)))
+            rate = f"{node.gflops:.0f}" if node.flops and node.ms else ""
+            view.add_row(*cells, f"{node.ms:.3f}", rate, f"{self.share(node):.1%}")
+        return view
+
+    def chart(self, path: str | PathLike[str]) -> None:
+        """Write a chart of the times, a bar for each node that took any: PNG, SVG or PDF, by the
+        path's ending. Needs matplotlib."""
+        from matplotlib.figure import Figure
+
+        rows = [node for node in self.nodes if node.ms > 0]
+        figure = Figure(figsize=(8, 1 + 0.2 * max(1, len(rows))), layout="constrained")
+        panel = figure.subplots()
+        colours = {op: f"C{i % 10}" for i, op in enumerate(dict.fromkeys(n.op for n in rows))}
+        bars = panel.barh(
+            range(len(rows)), [n.ms for n in rows], color=[colours[n.op] for n in rows]
+        )
+        texts = [f"{n.ms:.3g} ms, {self.share(n):.1%}, {n.algorithm}" for n in rows]
+        panel.bar_label(bars, texts, padding=3, fontsize=6)
+        panel.set_yticks(range(len(rows)), [f"{n.name} ({n.op})" for n in rows], fontsize=6)
+        panel.invert_yaxis()
+        panel.margins(x=0.3, y=0.01)
+        panel.set_xlabel("ms")
+        panel.set_title(f"{self.ms:.2f} ms, {self.threads} threads", fontsize=9, loc="left")
+        panel.spines[["top", "right"]].set_visible(False)
+        figure.savefig(path, dpi=110)
+
+
+def operations_of(node: Node, problem: _core.Problem) -> int:
+    """The multiplications and additions that the node's result takes by its definition, for the
+    operations that are made of them."""
+    output = prod(problem.output.shape)
+    shapes = [spec.shape for spec in problem.inputs]
+    weight = node.weights[0] if node.weights else None
+    taps: int = 0 if weight is None else prod(weight.shape[1:])
+    if node.op in ("conv2d", "linear"):
+        return 2 * output * taps
+    if node.op == "conv_transpose2d":
+        return 2 * prod(shapes[0]) * taps
+    if node.op == "matmul":
+        return 2 * output * shapes[0][-1]
+    if node.op == "scaled_dot_product_attention":
+        return 2 * prod(shapes[0][:-1]) * shapes[1][-2] * (shapes[0][-1] + shapes[2][-1])
+    return 0

@@ -1,0 +1,135 @@
+"""Attention modules and functions as plain graph."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from ai3.graph.expression import Expression, shape_of
+from ai3.torch.lowerings import (
+    Builder,
+    attention,
+    lowers,
+    permuted,
+    reshape,
+    select,
+    sliced,
+)
+from ai3.torch.stand_ins import Refusal, Value
+
+
+def multihead_attention(
+    b: Builder,
+    module: nn.MultiheadAttention,
+    query: Value,
+    key: Value,
+    value: Value,
+    key_padding_mask: Any = None,
+    need_weights: bool = True,
+    attn_mask: Any = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[Value, Any]:
+    """Vaswani et al., "Attention Is All You Need", 3.2.2. The weights are not computed."""
+    if key_padding_mask is not None or module.bias_k is not None or module.add_zero_attn:
+        raise Refusal("MultiheadAttention with padding masks, bias_k or zero attention")
+    heads, width = module.num_heads, module.head_dim
+    if module.in_proj_weight is not None and query is key and key is value:
+        packed = b.add("linear", [query], {}, [module.in_proj_weight, module.in_proj_bias])
+        parts = [
+            sliced(b, packed, -1, i * module.embed_dim, (i + 1) * module.embed_dim)
+            for i in range(3)
+        ]
+    else:
+        if module.in_proj_weight is not None:
+            weights = list(module.in_proj_weight.chunk(3))
+        else:
+            weights = [module.q_proj_weight, module.k_proj_weight, module.v_proj_weight]
+        bias = module.in_proj_bias
+        biases = [None] * 3 if bias is None else list(bias.chunk(3))
+        parts = [
+            b.add("linear", [x], {}, [w, c])
+            for x, w, c in zip((query, key, value), weights, biases, strict=True)
+        ]
+    # (N, L, E) -> (N, heads, L, E / heads); without batch_first the input is (L, N, E).
+    batched = (0, 2, 1, 3) if module.batch_first else (1, 2, 0, 3)
+
+    def split(x: Value) -> Value:
+        sizes = (shape_of(x.name)[0], shape_of(x.name)[1], heads, width)
+        return permuted(b, reshape(b, x, sizes), batched)
+
+    q, k, v = map(split, parts)
+    mixed = attention(b, q, k, v, attn_mask, is_causal=is_causal and attn_mask is None)
+    back = (0, 2, 1, 3) if module.batch_first else (2, 0, 1, 3)
+    shape = shape_of(query.name)
+    joined = reshape(b, permuted(b, mixed, back), (shape[0], shape[1], module.embed_dim))
+    out = module.out_proj
+    return b.add("linear", [joined], {}, [out.weight, out.bias]), None
+
+
+@lowers("torchvision.models.swin_transformer.shifted_window_attention")
+def shifted_window_attention(
+    b: Builder,
+    input: Value,
+    qkv_weight: torch.Tensor,
+    proj_weight: torch.Tensor,
+    relative_position_bias: torch.Tensor,
+    window_size: list[int],
+    num_heads: int,
+    shift_size: list[int],
+    attention_dropout: float = 0.0,
+    dropout: float = 0.0,
+    qkv_bias: torch.Tensor | None = None,
+    proj_bias: torch.Tensor | None = None,
+    logit_scale: torch.Tensor | None = None,
+    training: bool = True,
+) -> Value:
+    """Liu et al., "Swin Transformer", arXiv 2103.14030, 3.2, and V2, arXiv 2111.09883, 3.3."""
+    batch, height, width = (shape_of(input.name)[i] for i in range(3))
+    channels = proj_weight.shape[0]
+    (high, wide), depth = window_size, channels // num_heads
+    # Padded to whole windows; a dimension of a single window is not shifted.
+    below, right = -height % high, -width % wide
+    rows, columns = height + below, width + right
+    shift = tuple(
+        Expression("choose", (Expression("lt", (window, extent)), amount, 0))
+        for window, extent, amount in zip(window_size, (rows, columns), shift_size, strict=True)
+    )
+    x = b.add("pad", [input], {"pad": (0, 0, 0, right, 0, below)})
+    x = b.add("roll", [x], {"shifts": (-shift[0], -shift[1]), "dims": (1, 2)})
+    x = reshape(b, x, (batch, rows // high, high, columns // wide, wide, channels))
+    count = (rows // high) * (columns // wide)
+    x = reshape(b, permuted(b, x, (0, 1, 3, 2, 4, 5)), (batch, count, high * wide, channels))
+
+    if logit_scale is not None and qkv_bias is not None:
+        qkv_bias = qkv_bias.detach().clone()
+        qkv_bias[channels : 2 * channels] = 0
+    qkv = b.add("linear", [x], {}, [qkv_weight, qkv_bias])
+    qkv = reshape(b, qkv, (batch, count, high * wide, 3, num_heads, depth))
+    qkv = permuted(b, qkv, (3, 0, 1, 4, 2, 5))
+    q, k, v = (select(b, qkv, 0, i) for i in range(3))
+    scale = None
+    if logit_scale is not None:
+        factor = torch.clamp(logit_scale.detach(), max=math.log(100.0)).exp()
+        q = b.add("mul", [normalized(b, q), factor])
+        k, scale = normalized(b, k), 1.0
+    bias: Any = relative_position_bias.detach()
+    if any(shift_size):
+        mask = Expression("window mask", (rows, columns, tuple(window_size), shift))
+        bias = b.add("add", [b.computed(mask), bias])
+    x = attention(b, q, k, v, bias, scale=scale)
+
+    x = reshape(b, permuted(b, x, (0, 1, 3, 2, 4)), (batch, count, high * wide, channels))
+    x = b.add("linear", [x], {}, [proj_weight, proj_bias])
+    x = reshape(b, x, (batch, rows // high, columns // wide, high, wide, channels))
+    x = reshape(b, permuted(b, x, (0, 1, 3, 2, 4, 5)), (batch, rows, columns, channels))
+    x = b.add("roll", [x], {"shifts": shift, "dims": (1, 2)})
+    return sliced(b, sliced(b, x, 1, 0, height), 2, 0, width)
+
+
+@lowers("torch.nn.functional.normalize")
+def normalized(b: Builder, x: Value, p: float = 2.0, dim: Any = -1, eps: float = 1e-12) -> Value:
+    if p != 2:
+        raise Refusal(f"normalize with p={p}")
+    return b.add("normalize", [x], {"dim": dim, "eps": eps})

@@ -1,0 +1,60 @@
+"""What the framework does not have, as torch runs it inside a Model."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ai3.torch.stand_ins import mapped
+
+
+@dataclass(frozen=True)
+class Input:
+    """The input of this number."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """The integer, or integers, of this number that depend on shapes."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that fx traced; `args` and `kwargs` have Inputs and Sizes in their places. Where it
+    works `in_place` it does so on a copy."""
+
+    kind: str
+    target: Any
+    args: Any
+    kwargs: Any
+    in_place: bool = False
+
+    def __call__(self, *inputs: Any, sizes: tuple[Any, ...] = ()) -> Any:
+        def fill(slot: Input | Size) -> Any:
+            return inputs[slot.index] if isinstance(slot, Input) else sizes[slot.index]
+
+        args, kwargs = mapped((self.args, self.kwargs), Input | Size, fill)
+        if self.in_place:
+            args = (args[0].clone(), *args[1:])
+        with torch.no_grad():
+            if self.kind == "call_method":
+                return getattr(args[0], self.target)(*args[1:], **kwargs)
+            return self.target(*args, **kwargs)
+
+
+def copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    """A module of the model's own."""
+    own = copy.deepcopy(module)
+    return own if dtype is None else own.to(dtype)
+
+
+def detached(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    """A constant of the model's own."""
+    own = tensor.detach().clone()
+    return own.to(dtype) if dtype is not None and own.is_floating_point() else own

@@ -1,0 +1,64 @@
+"""What stands for the tensors while a traced network is interpreted."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import Any
+
+
+class Refusal(Exception):
+    """One node that cannot be captured, with the reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor that the graph computes; views of one another have the same `memory`."""
+
+    name: str
+    memory: object = field(default_factory=object)
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """Tensors of which it is not known how many there are: `get(i)` is one of them."""
+
+    get: Callable[[int], Value]
+
+
+def holds(item: Any, kind: type | UnionType) -> bool:
+    """Whether `item` is, or holds in sequences, dicts and slices, something of a kind."""
+    return any(isinstance(leaf, kind) for leaf in _leaves(item))
+
+
+def values_in(item: Any) -> Iterator[Value]:
+    return (leaf for leaf in _leaves(item) if isinstance(leaf, Value))
+
+
+def mapped(item: Any, kind: type | UnionType, change: Callable[[Any], Any]) -> Any:
+    """`item` with everything of a kind in it changed."""
+    if isinstance(item, kind):
+        return change(item)
+    if isinstance(item, tuple) and hasattr(item, "_fields"):
+        return type(item)(*(mapped(part, kind, change) for part in item))
+    if isinstance(item, tuple):
+        return tuple(mapped(part, kind, change) for part in item)
+    if isinstance(item, list):
+        return [mapped(part, kind, change) for part in item]
+    if isinstance(item, dict):
+        return {key: mapped(part, kind, change) for key, part in item.items()}
+    if isinstance(item, slice):
+        return slice(*(mapped(part, kind, change) for part in (item.start, item.stop, item.step)))
+    return item
+
+
+def _leaves(item: Any) -> Iterator[Any]:
+    if isinstance(item, tuple | list):
+        for part in item:
+            yield from _leaves(part)
+    elif isinstance(item, dict):
+        for part in item.values():
+            yield from _leaves(part)
+    elif isinstance(item, slice):
+        yield from _leaves((item.start, item.stop, item.step))
+    else:
+        yield item

@@ -1,0 +1,187 @@
+"""A torch network as torch.fx sees it, its own modules and source lines at hand."""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from ai3.errors import UntraceableError
+from ai3.ops import OPERATIONS, VANISHING, Operation
+from ai3.torch.conv2d import Conv2d
+
+
+def resolve(name: str) -> Any:
+    """The object of a qualified name, "Tensor.relu" being the method's name as fx gives it.
+    The name itself where nobody has imported its module, or it has none such."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(sys.modules.get(module), attribute, name)
+
+
+MODULES: dict[Any, Operation] = {
+    resolve(op.module): op for op in OPERATIONS.values() if op.module is not None
+}
+VANISHING_TARGETS = {resolve(name) for name in VANISHING}
+
+
+def module_operation(module: nn.Module) -> Operation | None:
+    """The operation that a module stands for, subclasses with the same forward included."""
+    kind: Any
+    for kind in type(module).__mro__:
+        if kind in MODULES:
+            forwards = (kind.forward, Conv2d.forward)
+            return MODULES[kind] if type(module).forward in forwards else None
+    return None
+
+
+class _Tracer(fx.Tracer):
+    # Else what a forward does to a buffer would happen while it is traced.
+    proxy_buffer_attributes = True
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return module_operation(m) is not None or super().is_leaf_module(m, module_qualified_name)
+
+
+class Trace:
+    """A network as fx traced it, with the original modules. Raises UntraceableError."""
+
+    def __init__(self, module: nn.Module) -> None:
+        # A root that is itself one of torch's modules is traced as the only child of a container.
+        self._wrapped = _Tracer().is_leaf_module(module, "") or type(module) in VANISHING_TARGETS
+        root = nn.Sequential(module) if self._wrapped else module
+        random = torch.get_rng_state()
+        try:
+            self.root, self.graph = _trace(root)
+            if not torch.equal(random, torch.get_rng_state()):
+                torch.set_rng_state(random)
+                raise ValueError("it draws random numbers that do not depend on its inputs")
+        except Exception as error:
+            raise UntraceableError(
+                f"torch.fx cannot trace {type(module).__name__}: {error}\n"
+                "(control flow that depends on values or shapes is the usual reason)"
+            ) from error
+        self._lined: dict[str, fx.Node] | None = None
+        self._modules = dict(root.named_modules(remove_duplicate=False))
+
+    @classmethod
+    def of_call(
+        cls, call: Callable[..., Any], inputs: int, module: nn.Module | None = None
+    ) -> "Trace":
+        """A function of `inputs` arguments, which the graph takes as one sequence; `module` holds
+        the parameters that it uses. Raises whatever tracing raises."""
+
+        class Root(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.module = module
+
+            def forward(self, items: Any) -> Any:
+                return call(*(items[i] for i in range(inputs)))
+
+        trace = cls.__new__(cls)
+        trace.root, trace._wrapped, trace._lined = Root(), False, None
+        trace.graph = _Tracer().trace(trace.root)
+        trace._modules = dict(trace.root.named_modules(remove_duplicate=False))
+        return trace
+
+    def module(self, node: fx.Node) -> nn.Module:
+        return self._modules[str(node.target)]
+
+    def name(self, node: fx.Node) -> str:
+        """The module's qualified name in the user's network."""
+        return "" if self._wrapped else str(node.target)
+
+    def place(self, node: fx.Node) -> str:
+        """Where a node comes from, as the user knows it: the module, the file and the line."""
+        if self._lined is None:
+            # Too slow to be done where nobody asks.
+            _, graph = _trace(self.root, lines=True)
+            self._lined = {lined.name: lined for lined in graph.nodes}
+        line = _line_of(self._lined[node.name])
+        if node.op == "call_module":
+            module = self.name(node) or type(self.module(node)).__name__
+        else:
+            module = _module_of(node) or node.name
+        return f"{module} ({line})" if line else module
+
+    def met(self, op: str) -> Iterator[fx.Node]:
+        """The nodes that call modules of an operation, each module at its first call only."""
+        seen: set[int] = set()
+        for node in self.graph.nodes:
+            if node.op != "call_module":
+                continue
+            module = self.module(node)
+            found = module_operation(module)
+            if found is not None and found.name == op and id(module) not in seen:
+                seen.add(id(module))
+                yield node
+
+    def input_shapes(self, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """The shape of the first input of every node, by its name, under the sample input shape.
+
+        Nothing is computed and no buffer changes: fake tensors go through the network.
+        """
+        from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+
+        parameter = next(iter(self.root.parameters()), None)
+        dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
+        shapes: dict[str, tuple[int, ...]] = {}
+
+        class Recorder(fx.Interpreter):
+            def run_node(self, n: fx.Node) -> Any:
+                if n.op != "placeholder" and n.args and isinstance(n.args[0], fx.Node):
+                    value = self.env[n.args[0]]
+                    if isinstance(value, torch.Tensor):
+                        shapes[n.name] = tuple(value.shape)
+                return super().run_node(n)
+
+        try:
+            fake = FakeTensorMode()
+            with FakeCopyMode(fake):
+                network = copy.deepcopy(fx.GraphModule(self.root, self.graph))
+            with fake, torch.no_grad():
+                Recorder(network).run(torch.empty(tuple(shape), dtype=dtype))
+        except Exception as error:
+            raise ValueError(
+                f"an input of sample_input_shape {tuple(shape)} does not go through the network: "
+                f"{error}"
+            ) from error
+        return shapes
+
+
+def _trace(root: nn.Module, lines: bool = False) -> tuple[nn.Module, fx.Graph]:
+    """A copy with the same tensors, so that what a forward assigns to its modules stays there, and
+    its graph."""
+    tensors = [*root.parameters(), *root.buffers()]
+    own = copy.deepcopy(root, {id(tensor): tensor for tensor in tensors})
+    tracer = _Tracer()
+    tracer.record_stack_traces = lines
+    graph = tracer.trace(own)
+    for name, module in own.named_modules():
+        for key in [*module._buffers, *module._parameters]:
+            if isinstance(getattr(module, key), fx.Proxy):
+                place = f"{name}.{key}" if name else key
+                raise ValueError(f"it assigns {place}, so that each call changes the next")
+    return own, graph
+
+
+def _module_of(node: fx.Node) -> str:
+    stack = node.meta.get("nn_module_stack") or {}
+    names = [str(entry[0]) for entry in stack.values()]
+    return names[-1] if names else ""
+
+
+_TORCH = str(Path(torch.__file__).parent)
+
+
+def _line_of(node: fx.Node) -> str:
+    """file:line of the innermost frame that is not torch's own."""
+    for line in reversed((node.stack_trace or "").splitlines()):
+        if line.lstrip().startswith("File "):
+            _, path, rest = line.split('"', 2)
+            if not path.startswith(_TORCH):
+                return f"{path}:{rest.removeprefix(', line ').partition(',')[0]}"
+    return ""
