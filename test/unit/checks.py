@@ -119,7 +119,8 @@ def run_in_layout(
     like = torch.empty(problem.output.shape, dtype=inputs[0].dtype)
     like = to_layout(core, like, problem.output.layout)
     output = core.Spec(problem.output.dtype, tuple(like.shape))
-    places = [("input", i) for i in range(len(memory))]
-    executor = core.Executor(specs, [output], [(problem, algorithm, places, ("output", 0))], 0)
+    places = [("input", i, 0) for i in range(len(memory))]
+    step = (problem, algorithm, places, ("output", 0, 0))
+    executor = core.Executor(specs, [output], [], [step], 0)
     (result,) = executor(memory)
     return from_layout(torch.as_tensor(result), problem.output.layout, problem.output.shape[-3])

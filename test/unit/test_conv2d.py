@@ -95,6 +95,14 @@ CASES = {
     "depthwise_circular": Case(
         (1, 4, 9, 9), 4, (3, 3), {"groups": 4, "padding": 1, "padding_mode": "circular"}
     ),
+    "depthwise_wide": Case((1, 3, 11, 83), 3, (3, 3), {"groups": 3, "padding": 1}),
+    "depthwise_wide_stride_2": Case(
+        (2, 17, 10, 91), 17, (7, 7), {"groups": 17, "padding": 3, "stride": 2}
+    ),
+    "depthwise_dilated": Case(
+        (1, 18, 12, 45), 18, (3, 3), {"groups": 18, "padding": 2, "dilation": 2}
+    ),
+    "depthwise_not_square": Case((1, 33, 9, 50), 33, (3, 5), {"groups": 33, "padding": (0, 2)}),
     "empty_batch": Case((0, 3, 8, 8), 4, (3, 3)),
 }
 
@@ -168,6 +176,10 @@ LAYOUT_CASES = [
     "depthwise_stride_2",
     "depthwise_multiplier",
     "depthwise_circular",
+    "depthwise_wide",
+    "depthwise_wide_stride_2",
+    "depthwise_dilated",
+    "depthwise_not_square",
     "empty_batch",
 ]
 

@@ -7,32 +7,66 @@
 
 #include "core/simd.hpp"
 #include "ops/conv2d/direct_channels.hpp"
+#include "ops/conv2d/direct_depthwise.hpp"
 #include "ops/conv2d/direct_pixels.hpp"
+#include "ops/conv2d/direct_rows.hpp"
 #include "ops/conv2d/op.hpp"
 
 namespace ai3 {
 namespace {
 
-// Cycles of one thread, a multiply-add of a vector each, with vectors of channels and of pixels.
-// Measured on Zen 4: a tile of channels costs some 11 steps beside its sums, for loads, stores and
-// transposes; vectors of pixels cross lines and are read anew for each 8
-// channels, and the whole image is copied.
-struct Costs {
-    double by_channels, by_pixels;
+enum class Way { channels, pixels, depthwise, rows };
 
-    explicit Costs(const Conv2d& p) {
-        const Index W = Index(AI3_VECTOR_BYTES / size_of(p.dtype));
-        const auto vectors = [&](Index n) { return double((n + W - 1) / W); };
-        const double K = double(p.group_ic() * p.KH * p.KW), outputs = double(p.N * p.groups);
-        by_channels = outputs * double(p.OH * p.OW) * vectors(p.group_oc()) * (K + 11);
-        by_pixels = outputs * double(p.OH) * vectors(p.OW) * double(p.group_oc()) * (1.05 * K + 2) +
-                    8 * double(p.N * p.IC * p.IH) * vectors(p.IW);
-    }
+struct Estimate {
+    Way way;
+    double cycles;
 };
 
-bool by_pixels(const Conv2d& p) {
-    const Costs costs(p);
-    return p.dense() && costs.by_pixels < costs.by_channels;
+// The way of least cycles of one thread, a multiply-add of a vector each. Measured on Zen 4: a tile
+// of channels costs some 11 steps beside its sums, for loads, stores and transposes; vectors of
+// pixels cross lines and are read anew for each 8 channels, and the whole image is copied; a
+// depthwise vector pays for its store, in NCHW for the transposes of input and output.
+Estimate estimate(const Conv2d& p) {
+    const Index W = channel_block(p.dtype);
+    const auto vectors = [&](Index n) { return double((n + W - 1) / W); };
+    const double images = double(p.N), taps = double(p.KH * p.KW);
+    const double K = double(p.group_ic()) * taps, pixels = images * double(p.OH * p.OW);
+    const double in_pixels = images * double(p.IH * p.IW);
+    const double rows = images * double(p.OH * p.OC) * vectors(p.OW);
+    if (DirectRowsPlan<float>::fits(p))
+        return {Way::rows, rows * ((p.stride_w == 1 ? 1.2 : 2) * K + 4)};
+    if (DirectDepthwisePlan<float>::fits(p)) {
+        const double turned = p.input_layout == Layout::dense ? 6 * in_pixels : 0;
+        const double stored = p.output_layout == Layout::dense ? 10 : 3;
+        const Estimate depthwise{Way::depthwise,
+                                 vectors(p.OC) * (pixels * (taps + stored) + turned)};
+        const double by_pixels =
+            rows * (1.6 * K + 4) + 8 * images * double(p.IC * p.IH) * vectors(p.IW);
+        if (!p.dense() || depthwise.cycles <= by_pixels) return depthwise;
+        return {Way::pixels, by_pixels};
+    }
+    const double by_channels = pixels * double(p.groups) * vectors(p.group_oc()) * (K + 11);
+    const double by_pixels =
+        rows * (1.05 * K + 2) + 8 * images * double(p.IC * p.IH) * vectors(p.IW);
+    if (p.dense() && by_pixels < by_channels) return {Way::pixels, by_pixels};
+    return {Way::channels, by_channels};
+}
+
+template <typename F>
+auto with_plan(const Conv2d& p, F&& f) {
+    return with_type(p.dtype, [&](auto zero) {
+        using T = decltype(zero);
+        switch (estimate(p).way) {
+            case Way::pixels:
+                return f(std::type_identity<DirectPixelsPlan<T>>{});
+            case Way::rows:
+                return f(std::type_identity<DirectRowsPlan<T>>{});
+            case Way::depthwise:
+                return f(std::type_identity<DirectDepthwisePlan<T>>{});
+            default:
+                return f(std::type_identity<DirectChannelsPlan<T>>{});
+        }
+    });
 }
 
 class Direct final : public Algorithm<Conv2d> {
@@ -40,22 +74,14 @@ class Direct final : public Algorithm<Conv2d> {
     std::string_view name() const override { return "direct"; }
 
     std::size_t workspace_bytes(const Conv2d& p) const override {
-        return with_type(p.dtype, [&](auto zero) {
-            return by_pixels(p) ? DirectPixelsPlan<decltype(zero)>::workspace_bytes(p)
-                                : DirectChannelsPlan<decltype(zero)>::workspace_bytes(p);
-        });
+        return with_plan(p, [&](auto plan) { return decltype(plan)::type::workspace_bytes(p); });
     }
 
-    double cost(const Conv2d& p) const override {
-        const Costs costs(p);
-        return std::min(costs.by_channels, costs.by_pixels) / p.threads;
-    }
+    double cost(const Conv2d& p) const override { return estimate(p).cycles / p.threads; }
 
     std::unique_ptr<Plan> plan(const Conv2d& p, const WeightSet& weights) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
-            using T = decltype(zero);
-            if (by_pixels(p)) return std::make_unique<DirectPixelsPlan<T>>(p, weights);
-            return std::make_unique<DirectChannelsPlan<T>>(p, weights);
+        return with_plan(p, [&](auto plan) -> std::unique_ptr<Plan> {
+            return std::make_unique<typename decltype(plan)::type>(p, weights);
         });
     }
 };

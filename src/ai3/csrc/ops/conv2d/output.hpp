@@ -56,6 +56,16 @@ class Output {
         }
     }
 
+    // Where whole vectors of the channels [oc, end) of a pixel are stored, or null where the layout
+    // has no room for them: then they go through `write`.
+    T* vectors(Index image, Index oc, Index end, Index pixel) const {
+        if (layout_ == Layout::dense || (layout_ == Layout::channels_last && (end - oc) % W))
+            return nullptr;
+        return out_ + image * strides_.image + strides_.channel(oc) + pixel * strides_.pixel;
+    }
+    Index pixel() const { return strides_.pixel; }
+    const Epilogue<T>& epilogue() const { return epilogue_; }
+
     // After the last write of a thread.
     void finish() const {
         if (streamed_) stream_fence();

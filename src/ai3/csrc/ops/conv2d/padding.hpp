@@ -94,6 +94,10 @@ void copy_block(const Conv2d& p, const T* image, Index block, Index row, Index c
             }
         }
         const auto border = [&](Index begin, Index end) {
+            if (p.padding_mode == PaddingMode::zeros) {
+                for (Index w = begin; w < end; ++w) store(to + w * W, Vec<T>{});
+                return;
+            }
             for (Index w = begin; w < end; ++w) {
                 const Index iw = column + w < p.IW + p.pad_right
                                      ? padded_source(column + w, p.IW, p.padding_mode)
