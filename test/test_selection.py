@@ -191,14 +191,37 @@ def test_a_selector_that_raises_changes_nothing() -> None:
     assert set(algorithms(net).values()) == {None}
 
 
-@pytest.mark.parametrize(
-    "swap",
-    [lambda m: ai3.swap_backend(m), lambda m: ai3.swap_conv2d(m, ["direct"])],
-    ids=["swap_backend", "swap_conv2d"],
-)
-def test_untraceable(swap: Callable[[nn.Module], Any]) -> None:
+def test_untraceable() -> None:
     with pytest.raises(UntraceableError, match="cannot trace Branching"):
-        swap(Branching())
+        ai3.swap_backend(Branching())
+
+
+def test_order_of_an_untraceable_network() -> None:
+    """That of registration, which is said; with a sample, that in which it is run."""
+
+    class Both(Crossed):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if x.sum() < 1e9 else x
+
+    net = Both()
+    with pytest.warns(UserWarning, match=r"Both .* cannot be traced .* in which they are registe"):
+        ai3.swap_conv2d(net, ["direct", "smm", "gemm", "winograd"])
+    assert list(algorithms(net).values()) == ["direct", "smm", "gemm", "winograd"]
+    net = Both()
+    ai3.swap_conv2d(net, ["direct", "smm", "gemm"], (1, 3, 21, 31))
+    assert algorithms(net) == {"first": "direct", "twice": "smm", "last": "gemm", "unused": None}
+    shapes = {}
+
+    def selector(conv: nn.Module, input_shape: tuple[int, ...]) -> str:
+        shapes[conv] = input_shape
+        return "direct"
+
+    ai3.swap_conv2d(net, selector, (1, 3, 21, 31))
+    assert shapes == {
+        net.first: (1, 3, 21, 31),
+        net.twice: (1, 8, 10, 15),
+        net.last: (1, 8, 10, 15),
+    }
 
 
 def test_untraceable_networks_are_swapped_where_the_order_does_not_matter() -> None:
@@ -213,14 +236,18 @@ def test_sample_shape_that_does_not_fit() -> None:
 
 
 def test_every_layer_that_an_algorithm_refuses_is_listed() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 3).half(), nn.ReLU(), nn.Conv2d(4, 4, 1).bfloat16())
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, dtype=torch.complex64),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 1, dtype=torch.complex128),
+    )
     with pytest.raises(UnsupportedAlgorithmError) as raised:
         ai3.swap_conv2d(net, "smm")
     assert [(layer, algorithm) for layer, algorithm, _ in raised.value.refusals] == [
         ("0", "smm"),
         ("2", "smm"),
     ]
-    assert "float16, not float32 or float64" in str(raised.value)
+    assert "complex64, not one of float32, float64, bfloat16, float16" in str(raised.value)
     assert set(algorithms(net).values()) == {None}
 
 

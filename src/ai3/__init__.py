@@ -4,7 +4,7 @@
 network into a `Model`. torch is imported only when a torch network is given.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -12,22 +12,27 @@ from ai3 import errors, file, layers
 from ai3._core import Tensor
 from ai3.model import Model
 from ai3.ops import SUPPORTED_ALGORITHMS
-from ai3.selector import AlgorithmicSelector
+from ai3.selector import AlgorithmicSelector, Conv2dAlgorithms
 
 if TYPE_CHECKING:
     import torch
+
+    from ai3.torch.swap_conv2d import Swapped
 
 __all__ = [
     "FROM_BACKEND",
     "SUPPORTED_ALGORITHMS",
     "AlgorithmicSelector",
+    "Conv2dAlgorithms",
     "Model",
     "Tensor",
     "errors",
     "layers",
     "load",
+    "restore",
     "swap_backend",
     "swap_conv2d",
+    "swapped",
     "using_cublas",
     "using_cudnn",
     "using_mps_and_metal",
@@ -45,11 +50,14 @@ def swap_conv2d(
     sample_input_shape: Sequence[int] | None = None,
     *,
     unsupported: str = "raise",
+    swap_with: "Callable[[torch.nn.Conv2d, Any], torch.nn.Module] | None" = None,
 ) -> None:
     """Swap, in place, every `torch.nn.Conv2d` of a network for an algorithm.
 
     The network stays a torch network: its parameters, hooks and state dict are the same objects,
-    and it can be trained, compiled and swapped again.
+    and it can be trained, compiled and swapped again. Convolutions that cannot be swapped (a
+    subclass with a `forward` of its own, one that is quantised or not in CPU memory) are left
+    alone; `swapped` lists them with the reason.
 
     Args:
         module: the network, or a `torch.nn.Conv2d` itself.
@@ -58,14 +66,38 @@ def swap_conv2d(
             each convolution's input, (N, C, H, W) or unbatched.
         unsupported: what happens where the chosen algorithm cannot do a convolution: "raise", or
             the name of the algorithm that is used there instead.
+        swap_with: a module type, or a function, that is called with each convolution and what the
+            selector chose for it; the module that it makes takes the convolution's place.
 
     Raises:
         ai3.errors.SelectionError: a selector that names no algorithm, or does not fit the network.
-        ai3.errors.UnsupportedAlgorithmError: an algorithm that cannot do a convolution.
-        ai3.errors.UntraceableError: the order of the convolutions or the shapes of their inputs are
-            needed but cannot be found. Whatever is raised, the network is unchanged.
+        ai3.errors.UnsupportedAlgorithmError: an algorithm that cannot do a convolution, or a
+            convolution that is still lazy.
+        ValueError: a sample that does not go through the network.
+        Whatever is raised, the network is unchanged.
+
+    Warns:
+        UserWarning: a sequence is given for a network whose order of calls cannot be traced, and no
+            sample_input_shape to run it with; the order is then that of registration.
     """
-    _torch_backend(module).swap_conv2d(module, algos, sample_input_shape, unsupported)
+    _torch_backend(module).swap_conv2d(module, algos, sample_input_shape, unsupported, swap_with)
+
+
+def restore(module: "torch.nn.Module") -> None:
+    """Put the original convolutions back where `swap_conv2d` has swapped them, in place.
+
+    Their parameters and hooks are what they are now: what was trained stays trained.
+    """
+    _torch_backend(module).restore(module)
+
+
+def swapped(module: "torch.nn.Module") -> "list[Swapped]":
+    """The convolutions of a network as (name, algorithm, why, grad_input, grad_weight).
+
+    The algorithm is None for those that `swap_conv2d` left alone, and `why` is the reason.
+    """
+    found: list[Swapped] = _torch_backend(module).swapped(module)
+    return found
 
 
 def swap_backend(

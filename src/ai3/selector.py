@@ -9,8 +9,26 @@ from typing import Any, TypeAlias
 from ai3.errors import SelectionError, unknown_name
 from ai3.ops import SUPPORTED_ALGORITHMS
 
-AlgorithmicSelector: TypeAlias = str | Sequence[str] | Mapping[str, str] | Callable[..., str]
-"""The object that selects the algorithm of each module of one operation.
+
+@dataclass(frozen=True)
+class Conv2dAlgorithms:
+    """What a selector gives for a convolution whose gradients are to be computed by algorithms of
+    their own: names of "conv2d", "conv2d_grad_input" and "conv2d_grad_weight"."""
+
+    forward: str = "default"
+    grad_input: str = "default"
+    grad_weight: str = "default"
+
+    def __str__(self) -> str:
+        return f"{self.forward}, gradients {self.grad_input}, {self.grad_weight}"
+
+
+Choice: TypeAlias = str | Conv2dAlgorithms
+AlgorithmicSelector: TypeAlias = (
+    Choice | Sequence[Choice] | Mapping[str, Choice] | Callable[..., Choice]
+)
+"""The object that selects the algorithm of each module of one operation. For convolutions a
+`Conv2dAlgorithms` may stand wherever a name may.
 
 - `str`: the algorithm of all of them.
 - `Sequence[str]`: one for each, in the order in which a forward pass meets them; a module used
@@ -42,11 +60,11 @@ def needs_shapes(selector: AlgorithmicSelector | None) -> bool:
 
 def select(
     op: str, selector: AlgorithmicSelector | None, candidates: Sequence[Candidate]
-) -> list[str]:
+) -> list[Choice]:
     """The algorithm of each candidate. Raises SelectionError."""
     if selector is None:
         return ["default"] * len(candidates)
-    if isinstance(selector, str):
+    if isinstance(selector, str | Conv2dAlgorithms):
         return [check_algorithm(op, selector)] * len(candidates)
     if isinstance(selector, Mapping):
         return _by_name(op, selector, candidates)
@@ -60,7 +78,26 @@ def select(
     )
 
 
-def check_algorithm(op: str, name: object, where: str = "") -> str:
+def reason(selector: AlgorithmicSelector | None, candidate: Candidate, position: int) -> str:
+    """Why a candidate has the algorithm that `select` gave it."""
+    if selector is None:
+        return "nothing was chosen"
+    if isinstance(selector, str | Conv2dAlgorithms):
+        return "chosen for all"
+    if isinstance(selector, Mapping):
+        pattern = _pattern(selector, candidate.name)
+        return "not in the mapping" if pattern is None else f"chosen for {pattern!r}"
+    if isinstance(selector, Sequence):
+        return f"number {position} of the sequence"
+    return f"chosen by {getattr(selector, '__name__', type(selector).__name__)}"
+
+
+def check_algorithm(op: str, name: Any, where: str = "") -> Any:
+    if isinstance(name, Conv2dAlgorithms) and op == "conv2d":
+        check_algorithm(op, name.forward, where)
+        check_algorithm("conv2d_grad_input", name.grad_input, where)
+        check_algorithm("conv2d_grad_weight", name.grad_weight, where)
+        return name
     if isinstance(name, str) and name in SUPPORTED_ALGORITHMS[op]:
         return name
     raise unknown_name(f"algorithm of {op}{where}", name, SUPPORTED_ALGORITHMS[op])
@@ -72,7 +109,7 @@ def check_operations(names: Iterable[object]) -> None:
             raise unknown_name("operation", name, SUPPORTED_ALGORITHMS)
 
 
-def _by_order(op: str, names: Sequence[str], candidates: Sequence[Candidate]) -> list[str]:
+def _by_order(op: str, names: Sequence[Choice], candidates: Sequence[Candidate]) -> list[Choice]:
     if len(names) != len(candidates):
         met = ", ".join(candidate.name or "the module" for candidate in candidates) or "none"
         raise SelectionError(
@@ -84,24 +121,26 @@ def _by_order(op: str, names: Sequence[str], candidates: Sequence[Candidate]) ->
     ]
 
 
-def _by_name(op: str, table: Mapping[str, str], candidates: Sequence[Candidate]) -> list[str]:
+def _by_name(op: str, table: Mapping[str, Choice], candidates: Sequence[Candidate]) -> list[Choice]:
     for pattern, name in table.items():
         check_algorithm(op, name, f" for {pattern!r}")
         if not any(fnmatchcase(candidate.name, pattern) for candidate in candidates):
             names = ", ".join(repr(candidate.name) for candidate in candidates)
             if pattern != "*":
                 raise SelectionError(f"no {op} module is named {pattern!r}; there are {names}")
+    found = [_pattern(table, candidate.name) for candidate in candidates]
+    return ["default" if pattern is None else table[pattern] for pattern in found]
+
+
+def _pattern(table: Mapping[str, Choice], name: str) -> str | None:
+    """The table's key that stands for the name: the name itself, a glob, or "*" last."""
+    if name in table:
+        return name
     globs = [pattern for pattern in table if pattern != "*"] + ["*"] * ("*" in table)
-
-    def find(name: str) -> str:
-        if name in table:
-            return table[name]
-        return next((table[glob] for glob in globs if fnmatchcase(name, glob)), "default")
-
-    return [find(candidate.name) for candidate in candidates]
+    return next((glob for glob in globs if fnmatchcase(name, glob)), None)
 
 
-def _by_function(op: str, function: Callable[..., str], candidate: Candidate) -> str:
+def _by_function(op: str, function: Callable[..., Choice], candidate: Candidate) -> Choice:
     if not _takes_shape(function):
         name = function(candidate.module)
     elif candidate.input_shape is not None:
@@ -112,12 +151,13 @@ def _by_function(op: str, function: Callable[..., str], candidate: Candidate) ->
         )
     else:
         name = function(candidate.module)
-    if not isinstance(name, str):
+    if not isinstance(name, str | Conv2dAlgorithms):
         raise SelectionError(
             f"the selector of {op} must return an algorithm's name, but for "
             f"{candidate.name or 'the module'} it returned {name!r}"
         )
-    return check_algorithm(op, name, f" for {candidate.name}")
+    check_algorithm(op, name, f" for {candidate.name}")
+    return name
 
 
 def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:

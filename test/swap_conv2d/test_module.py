@@ -187,7 +187,7 @@ def test_operator_keeps_torchs_contract(options: dict[str, Any]) -> None:
     for shape in [(2, 4, 6, 7), (4, 6, 7)]:
         x = torch.randn(shape, requires_grad=True)
         torch.library.opcheck(
-            torch.ops.ai3.conv2d.default, (x, conv.weight, conv.bias, *conv._make_config())
+            torch.ops.ai3.conv2d.default, (x, conv.weight, conv.bias, *conv._config())
         )
 
 

@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from ai3 import _core
-from ai3.errors import UnsupportedAlgorithmError
 from ai3.graph import Graph
 from ai3.graph.compile import choose, conv2d_attempt, infer
 from ai3.graph.fold_batch_norm import fold_batch_norm
@@ -20,38 +18,13 @@ from ai3.selector import (
     Candidate,
     check_algorithm,
     check_operations,
-    needs_order,
-    needs_shapes,
     select,
 )
-from ai3.torch import conv2d
 from ai3.torch.capture import capture
+from ai3.torch.swap_conv2d import restore, swap_conv2d, swapped
 from ai3.torch.trace import Trace
 
-_DTYPES = {torch.float32: "float32", torch.float64: "float64"}
-
-
-def swap_conv2d(
-    module: nn.Module,
-    algos: AlgorithmicSelector | None,
-    sample_input_shape: Sequence[int] | None,
-    unsupported: str,
-) -> None:
-    _check_unsupported(unsupported, ["conv2d"])
-    candidates = _convolutions(module, algos, sample_input_shape)
-    chosen = select("conv2d", algos, candidates)
-    refusals = []
-    for i, (candidate, algorithm) in enumerate(zip(candidates, chosen, strict=True)):
-        reason = _conv2d_refusal(candidate, algorithm)
-        if reason and unsupported != "raise":
-            chosen[i] = algorithm = unsupported
-            reason = _conv2d_refusal(candidate, algorithm)
-        if reason:
-            refusals.append((candidate.name, algorithm, reason))
-    if refusals:
-        raise UnsupportedAlgorithmError(refusals)
-    for candidate, algorithm in zip(candidates, chosen, strict=True):
-        conv2d.swap(candidate.module, algorithm, candidate.name)
+__all__ = ["restore", "swap_backend", "swap_conv2d", "swapped"]
 
 
 def swap_backend(
@@ -90,7 +63,9 @@ def swap_backend(
                 candidates.setdefault(key, candidate)
         names = select(op, selector, list(candidates.values()))
         for group, name in zip(groups.values(), names, strict=True):
-            chosen.update(dict.fromkeys(group, name))
+            # A model only infers: the algorithms of gradients mean nothing to it.
+            forward = name if isinstance(name, str) else name.forward
+            chosen.update(dict.fromkeys(group, forward))
     graph = fold_batch_norm(graph.with_algorithms(chosen))
     return _checked(graph, sample_input_shape, unsupported)
 
@@ -134,50 +109,6 @@ def _checked(graph: Graph, sample_shape: Sequence[int] | None, unsupported: str)
         }
     model.set_algorithms(choose(graph, problems, unsupported))
     return model
-
-
-def _convolutions(
-    module: nn.Module, algos: AlgorithmicSelector | None, sample_shape: Sequence[int] | None
-) -> list[Candidate]:
-    """The convolutions to swap: in the order of a forward pass where the selector depends on it."""
-    if needs_order(algos) or (needs_shapes(algos) and sample_shape is not None):
-        trace = Trace(module)
-        shapes = {} if sample_shape is None else trace.input_shapes(sample_shape)
-        nodes = [n for n in trace.met("conv2d") if _is_swappable(trace.module(n))]
-        return [Candidate(trace.name(n), trace.module(n), shapes.get(n.name)) for n in nodes]
-    return [Candidate(name, m) for name, m in module.named_modules() if _is_swappable(m)]
-
-
-def _is_swappable(module: nn.Module) -> bool:
-    return type(module) in (nn.Conv2d, conv2d.Conv2d)
-
-
-def _conv2d_refusal(candidate: Candidate, algorithm: str) -> str:
-    """Why the algorithm cannot do the convolution, as far as it can be known before it runs."""
-    module = candidate.module
-    weight = module.weight
-    if weight.device.type != "cpu":
-        return f"its weights are on {weight.device}, not in CPU memory"
-    if weight.dtype not in _DTYPES:
-        return f"its weights are {str(weight.dtype).removeprefix('torch.')}, not float32 or float64"
-    weights = _core.Weights.of([weight.detach(), _detached(module.bias)], copy=False)
-    attributes = {
-        "stride": module.stride,
-        "padding": conv2d.border(module),
-        "dilation": module.dilation,
-        "groups": module.groups,
-        "padding_mode": module.padding_mode,
-    }
-    dtype, shape = _DTYPES[weight.dtype], candidate.input_shape
-    if shape is None:
-        problem = conv2d_attempt(tuple(weight.shape), dtype, attributes, weights)
-    else:
-        problem = _core.problem("conv2d", [_core.Spec(dtype, shape)], weights, attributes)
-    return problem.refusal(algorithm)
-
-
-def _detached(tensor: torch.Tensor | None) -> torch.Tensor | None:
-    return None if tensor is None else tensor.detach()
 
 
 def _check_unsupported(name: str, ops: Any) -> None:

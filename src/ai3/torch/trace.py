@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,50 +106,6 @@ class Trace:
         else:
             module = _module_of(node) or node.name
         return f"{module} ({line})" if line else module
-
-    def met(self, op: str) -> Iterator[fx.Node]:
-        """The nodes that call modules of an operation, each module at its first call only."""
-        seen: set[int] = set()
-        for node in self.graph.nodes:
-            if node.op != "call_module":
-                continue
-            module = self.module(node)
-            found = module_operation(module)
-            if found is not None and found.name == op and id(module) not in seen:
-                seen.add(id(module))
-                yield node
-
-    def input_shapes(self, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
-        """The shape of the first input of every node, by its name, under the sample input shape.
-
-        Nothing is computed and no buffer changes: fake tensors go through the network.
-        """
-        from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
-
-        parameter = next(iter(self.root.parameters()), None)
-        dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
-        shapes: dict[str, tuple[int, ...]] = {}
-
-        class Recorder(fx.Interpreter):
-            def run_node(self, n: fx.Node) -> Any:
-                if n.op != "placeholder" and n.args and isinstance(n.args[0], fx.Node):
-                    value = self.env[n.args[0]]
-                    if isinstance(value, torch.Tensor):
-                        shapes[n.name] = tuple(value.shape)
-                return super().run_node(n)
-
-        try:
-            fake = FakeTensorMode()
-            with FakeCopyMode(fake):
-                network = copy.deepcopy(fx.GraphModule(self.root, self.graph))
-            with fake, torch.no_grad():
-                Recorder(network).run(torch.empty(tuple(shape), dtype=dtype))
-        except Exception as error:
-            raise ValueError(
-                f"an input of sample_input_shape {tuple(shape)} does not go through the network: "
-                f"{error}"
-            ) from error
-        return shapes
 
 
 def _trace(root: nn.Module, lines: bool = False) -> tuple[nn.Module, fx.Graph]:

@@ -1,6 +1,7 @@
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <list>
 
 #include "bindings/array.hpp"
@@ -34,8 +35,8 @@ class Call {
     nb::object run(nb::args arrays) { return run_arrays(arrays.begin(), arrays.end()); }
 
     // The same, after taking the weights from arrays that their owner may change between calls.
-    // They count as unchanged while their memory, `stamp` and a sample of their elements are; a
-    // stamp of None never does.
+    // They count as unchanged while their memory, `stamp` and their elements (of large ones, a
+    // sample) are; a stamp of None never does.
     nb::object run_with(nb::handle input, nb::handle weight, nb::handle bias, nb::handle stamp) {
         refresh(weight, bias, stamp);
         const nb::handle inputs[] = {input};
@@ -50,31 +51,47 @@ class Call {
         std::vector<Spec> inputs;
         std::shared_ptr<const Planned> planned;
     };
-    struct Source {
-        const void* data;
-        std::uint64_t fingerprint;
-        bool operator==(const Source&) const = default;
+    // What an array of weights was: of a small one every byte, of a large one a sample.
+    class Source {
+      public:
+        Source() = default;
+        explicit Source(const Array& array) : data_(array.data()) {
+            if (small(array)) {
+                auto* from = static_cast<const std::byte*>(data_);
+                bytes_.assign(from, from + array.spec().bytes());
+            } else {
+                fingerprint_ = array.fingerprint();
+            }
+        }
+        bool is(const Array& array) const {
+            if (array.data() != data_) return false;
+            if (!small(array)) return bytes_.empty() && array.fingerprint() == fingerprint_;
+            return bytes_.size() == array.spec().bytes() &&
+                   std::equal(bytes_.begin(), bytes_.end(), static_cast<const std::byte*>(data_));
+        }
+
+      private:
+        static bool small(const Array& array) {
+            return array.dense() && elements(array.shape()) <= 4096;
+        }
+        const void* data_ = nullptr;
+        std::uint64_t fingerprint_ = 0;
+        std::vector<std::byte> bytes_;
     };
 
     void refresh(nb::handle weight, nb::handle bias, nb::handle stamp) {
-        std::vector<Source> sources;
-        long long now = -1;
-        if (!stamp.is_none()) {
-            now = nb::cast<long long>(stamp);
-            for (nb::handle array : {weight, bias})
-                if (!array.is_none()) {
-                    Array a(array);
-                    sources.push_back({a.data(), a.fingerprint()});
-                }
-            if (now == stamp_ && sources == sources_) return;
-        }
+        std::vector<Array> arrays;
+        for (nb::handle array : {weight, bias})
+            if (!array.is_none()) arrays.emplace_back(array);
+        const long long now = stamp.is_none() ? -1 : nb::cast<long long>(stamp);
+        if (now >= 0 && now == stamp_ &&
+            std::equal(sources_.begin(), sources_.end(), arrays.begin(), arrays.end(),
+                       [](const Source& source, const Array& array) { return source.is(array); }))
+            return;
         std::vector<std::optional<Constant>> weights;
-        for (nb::handle array : {weight, bias}) {
-            weights.emplace_back();
-            if (!array.is_none()) weights.back() = Array(array).keep(false);
-        }
+        for (const Array& array : arrays) weights.emplace_back(array.keep(false));
         set_weights(std::make_shared<WeightSet>(std::move(weights)));
-        sources_ = std::move(sources);
+        for (const Array& array : arrays) sources_.emplace_back(array);
         stamp_ = now;
     }
 
