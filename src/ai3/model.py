@@ -214,6 +214,7 @@ def _measure(compiled: Compiled, inputs: Sequence[Any]) -> list[NodeProfile]:
                     shape=problem.output.shape,
                     ms=times.get(node.name, 0.0),
                     flops=operations_of(node, problem),
+                    layout=problem.output.layout,
                 )
             )
     return rows

@@ -183,8 +183,14 @@ def _place_concatenations(
 
 def _is_dense(graph: Graph, node: Node) -> bool:
     """Whether the inputs lie one after the other in the output."""
-    shape = graph.specs[node.name].shape
-    return prod(shape[: node.attributes.get("dim", 0) % len(shape)]) == 1
+    spec = graph.specs[node.name]
+    rank = len(spec.shape)
+    order = list(range(rank))
+    if spec.layout == "channels_last":
+        order.append(order.pop(rank - 3))
+    outer = order[: order.index(node.attributes.get("dim", 0) % rank)]
+    sizes = [graph.specs[name].bytes for name in node.inputs]
+    return prod(spec.shape[dim] for dim in outer) == 1 and sum(sizes) == spec.bytes
 
 
 def _work_in_place(

@@ -67,6 +67,13 @@ class Capture:
         self._module: nn.Module | None = None
         self._nested = 0
         self._lowerings = {resolve(name): lower for name, lower in lowerings.TABLE.items()}
+        # What torch.export has, by the operator's name: parameters are those of the function.
+        self._operators: dict[str, Any] = {}
+        for name in [*lowerings.TABLE, *(n for op in OPERATIONS.values() for n in op.functions)]:
+            if name.startswith(("torch.", "Tensor.", "aten.")):
+                key = name.rpartition(".")[2]
+                if key not in self._operators or name.startswith("aten."):
+                    self._operators[key] = resolve(name)
         self._foreign: set[str] = set()
 
     # What the lowerings call.
@@ -148,9 +155,10 @@ class Capture:
         ]
         refused: list[tuple[str, str]] = []
         outputs: list[str] = []
+        self._checks += self._trace.checks(inputs)
         result = self._interpret(self._trace, inputs, refused)
         try:
-            structure = self._structure(result, outputs)
+            structure = self._structure(self._trace.result(result), outputs)
         except Refusal as refusal:
             refused.append(("the output", str(refusal)))
         if refused:
@@ -175,7 +183,8 @@ class Capture:
             if node.op == "output":
                 return args[0]
             if outer:
-                self._node_name, self._module_name, self._module = node.name, "", None
+                self._node_name = node.name
+                self._module_name, self._module = trace.origin(node)
             try:
                 env[node] = self._evaluate(trace, node, args, kwargs)
                 self._overwrite(trace, node, args, kwargs, env)
@@ -195,14 +204,17 @@ class Capture:
             return _attribute(trace.root, str(node.target))
         if node.op == "call_module":
             return self._call_module(trace, node, args, kwargs)
-        target = _target(node)
+        target = self._target(node)
         held = (args, kwargs)
         if isinstance(target, type) and (is_dataclass(target) or hasattr(target, "_fields")):
             return target(*args, **kwargs)
+        if target is operator.getitem and isinstance(args[0], tuple | list | dict):
+            return args[0][args[1]]
         if not holds(held, Value | Pieces):
-            if holds(held, Expression):
+            if not holds(held, Expression):
+                return _call_for_real(node, args, kwargs)
+            if not holds(held, torch.Tensor):
                 return lowerings.expression(self, target, args, kwargs)
-            return _call_for_real(node, args, kwargs)
         if target in VANISHING_TARGETS:
             return args[0]
         if isinstance(args[0] if args else None, Pieces):
@@ -223,11 +235,21 @@ class Capture:
         kind = "method" if isinstance(target, str) else "function"
         raise Refusal(f"the {kind} {_name(target)}")
 
+    def _target(self, node: fx.Node) -> Any:
+        """What a node calls, as the tables of functions and methods have it."""
+        if isinstance(node.target, torch._ops.OpOverload):
+            name = node.target._schema.name.removeprefix("aten::")
+            known = self._operators.get(name, self._operators.get(name.removesuffix("_")))
+            return node.target if known is None else known
+        return _target(node)
+
     def _call_module(self, trace: Trace, node: fx.Node, args: Any, kwargs: Any) -> Any:
         module = trace.module(node)
         held = (args, kwargs)
         if type(module) in VANISHING_TARGETS:
             return args[0]
+        if node.target == "_guards_fn":
+            return None
         if not holds(held, Value | Expression):
             return _call_for_real(node, args, kwargs, module)
         if self._nested == 0:
@@ -367,7 +389,7 @@ class Capture:
         if isinstance(target, FunctionType):
             parameters = list(inspect.signature(target).parameters)
             return "inplace" in parameters[: len(args)] and bool(args[parameters.index("inplace")])
-        name = _name(target)
+        name = _name(target).partition(".")[0]
         return name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))
 
     def _structure(self, item: Any, outputs: list[str]) -> Any:
@@ -434,7 +456,7 @@ _RANDOM = ("rand", "randn", "randint", "randperm", "bernoulli", "normal", "multi
 
 def _call_for_real(node: fx.Node, args: Any, kwargs: Any, module: nn.Module | None = None) -> Any:
     """What depends on no input is the same at every call, and computed now."""
-    name = _name(_target(node))
+    name = _name(_target(node)).partition(".")[0]
     if holds((args, kwargs), torch.Tensor) and (name in _IN_PLACE or name.endswith("_")):
         raise Refusal(f"{name}, which changes a constant in place")
     if name.removesuffix("_like") in _RANDOM:

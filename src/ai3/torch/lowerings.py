@@ -148,7 +148,7 @@ def _movedim(b: Builder, x: Value, source: Any, destination: Any) -> Value:
 
 @lowers("Tensor.expand", "aten.expand")
 def expand(b: Builder, x: Value, *sizes: Any) -> Value:
-    return _view(b, "expand", x, {"shape": _spread(sizes)})
+    return _view(b, "expand", x, {"size": _spread(sizes)})
 
 
 @lowers("Tensor.expand_as")
@@ -194,7 +194,8 @@ def _narrow(b: Builder, x: Value, dim: int, start: Int, length: Int) -> Value:
 def _slice(
     b: Builder, x: Value, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Value:
-    return sliced(b, x, dim, 0 if start is None else start, end, step)
+    stop = None if isinstance(end, int) and end >= 1 << 62 else end
+    return sliced(b, x, dim, 0 if start is None else start, stop, step)
 
 
 @lowers("_operator.getitem")
@@ -396,6 +397,42 @@ def softmax(b: Builder, x: Any, dim: Any = None, _stacklevel: int = 3, dtype: An
     if dim is None or (dtype is not None and dtype != b.dtype):
         raise Refusal("softmax without a dimension, or to another dtype")
     return b.add("softmax", [x], {"dim": dim})
+
+
+# Norms
+
+
+@lowers("torch.nn.functional.batch_norm")
+def _batch_norm(
+    b: Builder,
+    x: Value,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Value:
+    if training or running_mean is None:
+        raise Refusal("batch_norm by the batch's own statistics; call eval() first")
+    return b.add("batchnorm2d", [x], {"eps": eps}, [weight, bias, running_mean, running_var])
+
+
+@lowers("aten.batch_norm")
+def _aten_batch_norm(
+    b: Builder,
+    x: Value,
+    weight: Any,
+    bias: Any,
+    mean: Any,
+    var: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool,
+) -> Value:
+    return _batch_norm(b, x, mean, var, weight, bias, training, momentum, eps)
 
 
 # Integers that depend on shapes

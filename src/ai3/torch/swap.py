@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from ai3 import _core
+from ai3.errors import UntraceableError
 from ai3.graph import Graph
 from ai3.graph.compile import choose, conv2d_attempt, infer
 from ai3.graph.fold_batch_norm import fold_batch_norm
@@ -21,6 +22,7 @@ from ai3.selector import (
     select,
 )
 from ai3.torch.capture import capture
+from ai3.torch.export import ExportTrace
 from ai3.torch.swap_conv2d import restore, swap_conv2d, swapped
 from ai3.torch.trace import Trace
 
@@ -42,7 +44,7 @@ def swap_backend(
         )
     check_operations(algos)
     keep_foreign = unsupported == FOREIGN
-    captured = capture(Trace(module), dtype, unsupported)
+    captured = capture(_trace(module, sample_input_shape), dtype, unsupported)
     graph = captured.graph
     if keep_foreign:
         unsupported = "raise"
@@ -68,6 +70,16 @@ def swap_backend(
             chosen.update(dict.fromkeys(group, forward))
     graph = fold_batch_norm(graph.with_algorithms(chosen))
     return _checked(graph, sample_input_shape, unsupported)
+
+
+def _trace(module: nn.Module, sample_shape: Sequence[int] | None) -> Trace:
+    """By torch.fx or, where that fails and a shape is known, by torch.export."""
+    try:
+        return Trace(module)
+    except UntraceableError:
+        if sample_shape is None:
+            raise
+    return ExportTrace(module, sample_shape)
 
 
 def _specialized(graph: Graph, sample_shape: Sequence[int] | None) -> Graph | None:

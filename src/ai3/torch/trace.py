@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ import torch
 from torch import fx, nn
 
 from ai3.errors import UntraceableError
+from ai3.graph import Expression
 from ai3.ops import OPERATIONS, VANISHING, Operation
 from ai3.torch.conv2d import Conv2d
+from ai3.torch.stand_ins import Value
 
 
 def resolve(name: str) -> Any:
@@ -35,6 +37,9 @@ def module_operation(module: nn.Module) -> Operation | None:
             forwards = (kind.forward, Conv2d.forward)
             return MODULES[kind] if type(module).forward in forwards else None
     return None
+
+
+_TORCH = str(Path(torch.__file__).parent)
 
 
 class _Tracer(fx.Tracer):
@@ -61,7 +66,8 @@ class Trace:
         except Exception as error:
             raise UntraceableError(
                 f"torch.fx cannot trace {type(module).__name__}: {error}\n"
-                "(control flow that depends on values or shapes is the usual reason)"
+                "(control flow that depends on values or shapes is the usual reason; for "
+                "swap_backend, give sample_input_shape, and torch.export is tried)"
             ) from error
         self._lined: dict[str, fx.Node] | None = None
         self._modules = dict(root.named_modules(remove_duplicate=False))
@@ -94,18 +100,40 @@ class Trace:
         """The module's qualified name in the user's network."""
         return "" if self._wrapped else str(node.target)
 
+    def origin(self, node: fx.Node) -> tuple[str, nn.Module | None]:
+        """The module, and its name, that a call of a function stands for."""
+        return "", None
+
+    def result(self, values: Any) -> Any:
+        """What the network gives, of what its graph does."""
+        return values
+
+    def checks(self, inputs: Sequence[Value]) -> list[Expression]:
+        """What must hold for the inputs' shapes."""
+        return []
+
     def place(self, node: fx.Node) -> str:
         """Where a node comes from, as the user knows it: the module, the file and the line."""
         if self._lined is None:
             # Too slow to be done where nobody asks.
             _, graph = _trace(self.root, lines=True)
             self._lined = {lined.name: lined for lined in graph.nodes}
-        line = _line_of(self._lined[node.name])
+        line = self.line(self._lined[node.name])
         if node.op == "call_module":
             module = self.name(node) or type(self.module(node)).__name__
         else:
             module = _module_of(node) or node.name
         return f"{module} ({line})" if line else module
+
+    @staticmethod
+    def line(node: fx.Node) -> str:
+        """file:line of the innermost frame that is not torch's own."""
+        for line in reversed((node.stack_trace or "").splitlines()):
+            if line.lstrip().startswith("File "):
+                _, path, rest = line.split('"', 2)
+                if not path.startswith(_TORCH):
+                    return f"{path}:{rest.removeprefix(', line ').partition(',')[0]}"
+        return ""
 
 
 def _trace(root: nn.Module, lines: bool = False) -> tuple[nn.Module, fx.Graph]:
@@ -128,16 +156,3 @@ def _module_of(node: fx.Node) -> str:
     stack = node.meta.get("nn_module_stack") or {}
     names = [str(entry[0]) for entry in stack.values()]
     return names[-1] if names else ""
-
-
-_TORCH = str(Path(torch.__file__).parent)
-
-
-def _line_of(node: fx.Node) -> str:
-    """file:line of the innermost frame that is not torch's own."""
-    for line in reversed((node.stack_trace or "").splitlines()):
-        if line.lstrip().startswith("File "):
-            _, path, rest = line.split('"', 2)
-            if not path.startswith(_TORCH):
-                return f"{path}:{rest.removeprefix(', line ').partition(',')[0]}"
-    return ""
