@@ -37,6 +37,16 @@ class Operation:
     """Whether the output is the input's memory under another shape."""
 
 
+def _functional(name: str) -> tuple[str, ...]:
+    return (f"torch.nn.functional.{name}",)
+
+
+def _everywhere(name: str) -> tuple[str, ...]:
+    return (f"torch.{name}", f"torch.{name}_", f"Tensor.{name}", f"Tensor.{name}_")
+
+
+_IN_PLACE: dict[str, Any] = {"inplace": False}
+
 OPERATIONS: dict[str, Operation] = {
     op.name: op
     for op in (
@@ -106,6 +116,36 @@ OPERATIONS: dict[str, Operation] = {
             attributes={"inplace": False},
             in_place=True,
         ),
+        *(
+            Operation(
+                name,
+                module=f"torch.nn.modules.activation.{module}",
+                functions=functions,
+                attributes=attributes,
+                in_place=True,
+            )
+            for name, module, functions, attributes in (
+                ("relu6", "ReLU6", _functional("relu6"), _IN_PLACE),
+                (
+                    "leaky_relu",
+                    "LeakyReLU",
+                    (*_functional("leaky_relu"), "torch.nn.functional.leaky_relu_"),
+                    {"negative_slope": 0.01, **_IN_PLACE},
+                ),
+                ("silu", "SiLU", _functional("silu"), _IN_PLACE),
+                ("hardswish", "Hardswish", _functional("hardswish"), _IN_PLACE),
+                ("hardsigmoid", "Hardsigmoid", _functional("hardsigmoid"), _IN_PLACE),
+                ("sigmoid", "Sigmoid", (*_functional("sigmoid"), *_everywhere("sigmoid")), {}),
+                ("tanh", "Tanh", (*_functional("tanh"), *_everywhere("tanh")), {}),
+                ("gelu", "GELU", _functional("gelu"), {"approximate": "none"}),
+                (
+                    "elu",
+                    "ELU",
+                    (*_functional("elu"), "torch.nn.functional.elu_"),
+                    {"alpha": 1.0, **_IN_PLACE},
+                ),
+            )
+        ),
         Operation(
             "flatten",
             module="torch.nn.modules.flatten.Flatten",
@@ -119,18 +159,92 @@ OPERATIONS: dict[str, Operation] = {
             weights=("weight", "bias", "running_mean", "running_var"),
             attributes={"eps": 1e-5},
         ),
-        Operation(
-            "add",
-            functions=("operator.add", "operator.iadd", "torch.add", "Tensor.add", "Tensor.add_"),
-            inputs=2,
-            attributes={"alpha": 1},
-            in_place=True,
+        *(
+            Operation(
+                name,
+                functions=(
+                    f"operator.{operator}",
+                    f"operator.i{operator}",
+                    f"torch.{name}",
+                    f"Tensor.{name}",
+                    f"Tensor.{name}_",
+                ),
+                inputs=2,
+                attributes=attributes,
+                fixed=fixed,
+                in_place=True,
+            )
+            for name, operator, attributes, fixed in (
+                ("add", "add", {"alpha": 1}, {}),
+                ("sub", "sub", {"alpha": 1}, {}),
+                ("mul", "mul", {}, {}),
+                (
+                    "div",
+                    "truediv",
+                    {"rounding_mode": None},
+                    {"rounding_mode": (None, "quotients are not rounded")},
+                ),
+            )
         ),
         Operation(
             "concat",
             functions=("torch.cat", "torch.concat", "torch.concatenate"),
             inputs=-1,
             attributes={"dim": 0},
+        ),
+        Operation(
+            "stack",
+            functions=("torch.stack",),
+            inputs=-1,
+            attributes={"dim": 0},
+        ),
+        Operation("reshape", attributes={"shape": REQUIRED}, view=True),
+        Operation("permute", functions=("torch.permute",), attributes={"dims": REQUIRED}),
+        Operation("slice", attributes={"dim": 0, "start": 0, "end": None, "step": 1}),
+        Operation("expand", attributes={"shape": REQUIRED}),
+        Operation(
+            "roll",
+            functions=("torch.roll", "Tensor.roll"),
+            attributes={"shifts": REQUIRED, "dims": None},
+        ),
+        Operation(
+            "pad",
+            functions=("torch.nn.functional.pad",),
+            attributes={"pad": REQUIRED, "mode": "constant", "value": None},
+        ),
+        Operation(
+            "layer_norm",
+            module="torch.nn.modules.normalization.LayerNorm",
+            weights=("weight", "bias"),
+            attributes={"normalized_shape": REQUIRED, "eps": 1e-5},
+            in_place=True,
+        ),
+        Operation(
+            "group_norm",
+            module="torch.nn.modules.normalization.GroupNorm",
+            weights=("weight", "bias"),
+            attributes={"num_groups": REQUIRED, "eps": 1e-5},
+            in_place=True,
+        ),
+        Operation(
+            "local_response_norm",
+            module="torch.nn.modules.normalization.LocalResponseNorm",
+            functions=("torch.nn.functional.local_response_norm",),
+            attributes={"size": REQUIRED, "alpha": 1e-4, "beta": 0.75, "k": 1.0},
+        ),
+        Operation(
+            "softmax",
+            module="torch.nn.modules.activation.Softmax",
+            attributes={"dim": REQUIRED},
+            in_place=True,
+        ),
+        *(
+            Operation(
+                name,
+                functions=(f"torch.{name}", f"Tensor.{name}"),
+                attributes={"dim": None, "keepdim": False},
+            )
+            for name in ("mean", "sum", "amax")
         ),
     )
 }

@@ -72,13 +72,14 @@ def run_in_place(
     specs = problem.inputs
     copy_in = core.problem("flatten", [specs[0]])
     copy_out = core.problem("flatten", [problem.output])
-    memory = ("arena", 0)
+    memory = ("arena", 0, 0)
+    inputs = [memory, *(("input", 1 + i, 0) for i in range(len(others)))]
     steps = [
-        (copy_in, "direct", [("input", 0)], memory),
-        (problem, algorithm, [memory, *(("input", 1 + i) for i in range(len(others)))], memory),
-        (copy_out, "direct", [memory], ("output", 0)),
+        (copy_in, "direct", [("input", 0, 0)], memory),
+        (problem, algorithm, inputs, memory),
+        (copy_out, "direct", [memory], ("output", 0, 0)),
     ]
-    executor = core.Executor(specs, [problem.output], steps, problem.output.bytes)
+    executor = core.Executor(specs, [problem.output], [], steps, problem.output.bytes)
     return executor([first, *others])[0]
 
 

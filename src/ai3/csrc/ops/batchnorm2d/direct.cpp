@@ -1,8 +1,8 @@
 // One multiply-add for each element, with the scale and shift of each channel computed at planning.
 // Right in place too.
 
+#include "kernels/elementwise.hpp"
 #include "ops/batchnorm2d/op.hpp"
-#include "ops/relu/elementwise.hpp"
 
 namespace ai3 {
 namespace {

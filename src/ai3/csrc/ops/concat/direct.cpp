@@ -9,11 +9,12 @@ namespace {
 
 constexpr Index grain = 1 << 17;
 
-class Direct final : public Algorithm<Concat> {
+template <typename P>
+class Direct final : public Algorithm<P> {
   public:
     std::string_view name() const override { return "direct"; }
 
-    std::unique_ptr<Plan> plan(const Concat& p, const WeightSet&) const override {
+    std::unique_ptr<Plan> plan(const P& p, const WeightSet&) const override {
         std::vector<Index> begin = p.begin;
         for (Index& at : begin) at *= Index(size_of(p.dtype));
         return make_plan([begin, rows = p.rows, threads = p.threads](const void* const* inputs,
@@ -35,7 +36,8 @@ class Direct final : public Algorithm<Concat> {
     }
 };
 
-const Register<Concat, Direct> registered;
+const Register<Concat, Direct<Concat>> concat;
+const Register<Stack, Direct<Stack>> stack;
 
 }  // namespace
 }  // namespace ai3

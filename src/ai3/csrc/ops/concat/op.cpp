@@ -1,5 +1,7 @@
 #include "ops/concat/op.hpp"
 
+#include "core/shape.hpp"
+
 namespace ai3 {
 
 namespace {
@@ -17,12 +19,7 @@ Concat::Concat(const std::vector<Spec>& inputs, const WeightSet& weights,
         refuse("takes 1 to " + std::to_string(max_inputs) + " inputs and no weights");
     dtype = inputs[0].dtype;
     shape = inputs[0].shape;
-    const Index rank = Index(shape.size()), dim = attributes.integer("dim", 0);
-    if (rank == 0) refuse("an input must have a dimension");
-    if (dim < -rank || dim >= rank)
-        refuse("dim must be from " + std::to_string(-rank) + " to " + std::to_string(rank - 1) +
-               ", not " + std::to_string(dim));
-    const std::size_t along = std::size_t(dim < 0 ? dim + rank : dim);
+    const std::size_t along = dimension(op, "dim", attributes.integer("dim", 0), shape.size());
 
     shape[along] = 0;
     for (const Spec& input : inputs) {
@@ -57,7 +54,31 @@ void Concat::reference(const void* const* inputs, const WeightSet&, void* output
 }
 
 namespace {
-const OperationOf<Concat> operation;
+
+// The inputs with a dimension of extent 1 where they will be stacked.
+std::vector<Spec> unsqueezed(std::vector<Spec> inputs, const Attributes& attributes) {
+    for (Spec& input : inputs) {
+        if (input.shape != inputs[0].shape)
+            throw std::invalid_argument("stack: inputs must have one shape, unlike " +
+                                        to_string(inputs[0]) + " and " + to_string(input));
+    }
+    for (Spec& input : inputs) {
+        const std::size_t dim =
+            dimension(Stack::op, "dim", attributes.integer("dim", 0), input.shape.size() + 1);
+        input.shape.insert(input.shape.begin() + Index(dim), 1);
+    }
+    return inputs;
+}
+
+}  // namespace
+
+Stack::Stack(const std::vector<Spec>& inputs, const WeightSet& weights,
+             const Attributes& attributes, int threads)
+    : Concat(unsqueezed(inputs, attributes), weights, attributes, threads) {}
+
+namespace {
+const OperationOf<Concat> concat;
+const OperationOf<Stack> stack;
 }  // namespace
 
 }  // namespace ai3

@@ -25,4 +25,14 @@ struct Concat {
     int threads;
 };
 
+// The inputs, all of one shape, along a new dimension. Attributes: dim.
+struct Stack : Concat {
+    static constexpr std::string_view op = "stack";
+
+    Stack(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
+          int threads);
+
+    static std::string_view choose(const Stack&) { return "direct"; }
+};
+
 }  // namespace ai3

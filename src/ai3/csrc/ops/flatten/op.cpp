@@ -1,6 +1,7 @@
 #include "ops/flatten/op.hpp"
 
 #include "core/custom.hpp"
+#include "core/shape.hpp"
 #include "custom/flatten.hpp"
 
 namespace ai3 {
@@ -9,15 +10,6 @@ namespace {
 
 [[noreturn]] void refuse(const std::string& what) {
     throw std::invalid_argument("flatten: " + what);
-}
-
-std::size_t dimension(const Attributes& attributes, const std::string& name, Index otherwise,
-                      Index rank) {
-    const Index dim = attributes.integer(name, otherwise);
-    if (dim < -rank || dim >= rank)
-        refuse(name + " must be from " + std::to_string(-rank) + " to " + std::to_string(rank - 1) +
-               ", not " + std::to_string(dim));
-    return std::size_t(dim < 0 ? dim + rank : dim);
 }
 
 }  // namespace
@@ -30,9 +22,10 @@ Flatten::Flatten(const std::vector<Spec>& inputs, const WeightSet& weights,
     shape = inputs[0].shape;
     size = elements(shape);
     if (shape.empty()) shape = {1};
-    const Index rank = Index(shape.size());
-    const std::size_t start = dimension(attributes, "start_dim", 0, rank);
-    const std::size_t end = dimension(attributes, "end_dim", -1, rank);
+    const std::size_t start =
+        dimension(op, "start_dim", attributes.integer("start_dim", 0), shape.size());
+    const std::size_t end =
+        dimension(op, "end_dim", attributes.integer("end_dim", -1), shape.size());
     if (start > end)
         refuse("start_dim " + std::to_string(start) + " comes after end_dim " +
                std::to_string(end));

@@ -12,8 +12,8 @@
 #pragma once
 
 #include "core/simd.hpp"
+#include "kernels/elementwise.hpp"
 #include "ops/maxpool2d/window.hpp"
-#include "ops/relu/elementwise.hpp"
 
 namespace ai3 {
 

@@ -11,8 +11,9 @@ Relu::Relu(const std::vector<Spec>& inputs, const WeightSet& weights, const Attr
     if (inputs.size() != 1 || weights.size() != 0)
         throw std::invalid_argument("relu: takes one input and no weights");
     dtype = inputs[0].dtype;
-    shape = inputs[0].shape;
-    size = elements(shape);
+    spec = inputs[0];
+    shape = spec.shape;
+    size = spec.held();
 }
 
 void Relu::reference(const void* const* inputs, const WeightSet&, void* output) const {

@@ -1,6 +1,7 @@
 // Results computed element by element, limited by memory.
 #pragma once
 
+#include "core/parallel.hpp"
 #include "core/simd.hpp"
 
 namespace ai3 {
@@ -39,6 +40,15 @@ void compute_elements(T* out, Index begin, Index end, bool past_cache, Value val
         for (; i + W <= end; i += W) store(out + i, value(at));
     }
     some(end - i);
+}
+
+// out[i] = f(in[i]) for `size` elements; f is of vectors. Right in place too.
+template <typename T, typename F>
+void map_elements(const T* in, T* out, Index size, int threads, F f) {
+    const bool past_cache = written_past_cache(size, size, in, out);
+    parallel_ranges(threads, size, elementwise_grain, [&](Index begin, Index end) {
+        compute_elements(out, begin, end, past_cache, [&](auto at) { return f(at(in)); });
+    });
 }
 
 }  // namespace ai3

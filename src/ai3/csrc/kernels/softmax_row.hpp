@@ -1,0 +1,68 @@
+// The parts of softmax along a row of memory.
+#pragma once
+
+#include <limits>
+
+#include "kernels/elementary.hpp"
+
+namespace ai3 {
+
+// The largest of `n` numbers, NaN if one is.
+template <typename T>
+T largest(const T* x, Index n) {
+    constexpr Index W = lanes<T>;
+    const Vec<T> least = broadcast(-std::numeric_limits<T>::infinity());
+    Vec<T> most = least, other = least;
+    Index i = 0;
+    for (; i + 2 * W <= n; i += 2 * W) {
+        most = larger<T>(most, load(x + i));
+        other = larger<T>(other, load(x + i + W));
+    }
+    for (; i < n; i += W) {
+        const auto live = LaneMask<T>::first(std::min(W, n - i));
+        most = larger<T>(most, live.select(live.load(x + i), least));
+    }
+    most = larger<T>(most, other);
+    T result = most[0];
+    for (int l = 1; l < lanes<T>; ++l)
+        if (!(most[l] <= result)) result = result == result ? most[l] : result;
+    return result;
+}
+
+// out[i] = exp(x[i] * scale - subtracted); the sum of all. Right in place too.
+template <typename T>
+T exponentials(const T* x, T* out, Index n, T scale, T subtracted) {
+    constexpr Index W = lanes<T>;
+    Vec<T> total{}, other{};
+    Index i = 0;
+    const auto value = [&](Vec<T> v) { return exp<T>(v * scale - subtracted); };
+    for (; i + 2 * W <= n; i += 2 * W) {
+        const Vec<T> a = value(load(x + i)), b = value(load(x + i + W));
+        total += a, other += b;
+        store(out + i, a), store(out + i + W, b);
+    }
+    for (; i < n; i += W) {
+        const auto live = LaneMask<T>::first(std::min(W, n - i));
+        const Vec<T> y = value(live.load(x + i));
+        total += live.select(y, Vec<T>{});
+        live.store(out + i, y);
+    }
+    return sum<T>(total + other);
+}
+
+template <typename T>
+void scale_row(T* x, Index n, T factor) {
+    constexpr Index W = lanes<T>;
+    for (Index i = 0; i < n; i += W) {
+        const auto live = LaneMask<T>::first(std::min(W, n - i));
+        live.store(x + i, live.load(x + i) * factor);
+    }
+}
+
+template <typename T>
+void softmax_row(const T* x, T* out, Index n) {
+    const T total = exponentials(x, out, n, T(1), largest(x, n));
+    scale_row(out, n, T(1) / total);
+}
+
+}  // namespace ai3

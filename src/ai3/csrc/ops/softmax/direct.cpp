@@ -1,0 +1,62 @@
+// Along rows of memory a row at a time, along other dimensions a vector of neighbouring sums at a
+// time. Right in place too.
+
+#include "kernels/elementary.hpp"
+#include "kernels/softmax_row.hpp"
+#include "ops/softmax/op.hpp"
+
+namespace ai3 {
+namespace {
+
+constexpr Index grain = 1 << 13;
+
+// One vector, of the lanes that live, of neighbouring sums.
+template <typename T>
+void softmax_lanes(const T* in, T* out, Index n, Index stride, LaneMask<T> live) {
+    Vec<T> most = live.load(in), total{};
+    for (Index k = 1; k < n; ++k) most = larger<T>(most, live.load(in + k * stride));
+    for (Index k = 0; k < n; ++k) {
+        const Vec<T> y = exp<T>(live.load(in + k * stride) - most);
+        total += y;
+        live.store(out + k * stride, y);
+    }
+    const Vec<T> scale = T(1) / total;
+    for (Index k = 0; k < n; ++k) live.store(out + k * stride, live.load(out + k * stride) * scale);
+}
+
+template <typename T>
+std::unique_ptr<Plan> plan_of(const Softmax& p) {
+    return make_plan([p](const void* const* inputs, void* output, std::byte*) {
+        constexpr Index W = lanes<T>;
+        const T* in = static_cast<const T*>(inputs[0]);
+        T* out = static_cast<T*>(output);
+        const Index vectors = p.inner == 1 ? 1 : (p.inner + W - 1) / W;
+        const Index work = p.n * (p.inner == 1 ? 1 : W);
+        parallel_ranges(p.threads, p.outer * vectors, std::max<Index>(grain / work, 1),
+                        [&](Index i, Index end) {
+                            for (; i < end; ++i) {
+                                const Index lane = i % vectors * W;
+                                const Index at = i / vectors * p.n * p.inner + lane;
+                                if (p.inner == 1)
+                                    softmax_row(in + at, out + at, p.n);
+                                else
+                                    softmax_lanes(in + at, out + at, p.n, p.inner,
+                                                  LaneMask<T>::first(std::min(W, p.inner - lane)));
+                            }
+                        });
+    });
+}
+
+class Direct final : public Algorithm<Softmax> {
+  public:
+    std::string_view name() const override { return "direct"; }
+
+    std::unique_ptr<Plan> plan(const Softmax& p, const WeightSet&) const override {
+        return with_type(p.dtype, [&](auto zero) { return plan_of<decltype(zero)>(p); });
+    }
+};
+
+const Register<Softmax, Direct> registered;
+
+}  // namespace
+}  // namespace ai3
