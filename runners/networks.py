@@ -5,7 +5,7 @@ import socket
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,8 @@ class Network:
 
 
 NETWORKS: dict[str, tuple[Build, Shape]] = {}
+SMALL: dict[str, Shape] = {}
+"""The shape of an image, smaller than the usual one, that a network is tested with."""
 
 
 def load(name: str, *, pretrained: bool = False, seed: int = 0) -> Network:
@@ -47,7 +49,7 @@ def load(name: str, *, pretrained: bool = False, seed: int = 0) -> Network:
             except (OSError, RuntimeError, LookupError) as error:
                 weights += f" (no pretrained ones: {getattr(error, 'reason', error)})"
         module = build(False).eval()
-        _randomize(module, input_shape)
+        randomize(module, SMALL.get(name, input_shape))
     return Network(name, module, input_shape, weights)
 
 
@@ -82,31 +84,67 @@ def simple_created(pretrained: bool) -> nn.Module:
     )
 
 
-@_network(1, 3, 224, 224)
-def alexnet(pretrained: bool) -> nn.Module:
-    return _from_torchvision("alexnet", pretrained)
+TORCHVISION = {
+    "alexnet": ("alexnet", 224, 224),
+    "convnext": ("convnext_base", 224, 64),
+    "densenet": ("densenet121", 224, 64),
+    "efficientnet": ("efficientnet_v2_s", 224, 64),
+    "googlenet": ("googlenet", 224, 64),
+    "inception": ("inception_v3", 299, 96),
+    "maxvit": ("maxvit_t", 224, 224),
+    "mnasnet": ("mnasnet1_0", 224, 64),
+    "mobilenet": ("mobilenet_v3_large", 224, 64),
+    "regnet": ("regnet_y_16gf", 224, 64),
+    "resnet": ("resnet152", 224, 64),
+    "resnet18": ("resnet18", 224, 224),
+    "resnet50": ("resnet50", 224, 64),
+    "shufflenetv2": ("shufflenet_v2_x2_0", 224, 64),
+    "squeezenet": ("squeezenet1_1", 224, 224),
+    "swin_transformer": ("swin_b", 224, 64),
+    "vgg16": ("vgg16", 224, 224),
+    "vision_transformer": ("vit_b_16", 224, 224),
+}
+"""Name -> torchvision's name, the size of its images, and one at which it is tested."""
 
 
-@_network(1, 3, 224, 224)
-def vgg16(pretrained: bool) -> nn.Module:
-    return _from_torchvision("vgg16", pretrained)
+def _register(name: str, original: str, size: int, small: int) -> None:
+    def build(pretrained: bool) -> nn.Module:
+        return from_torchvision(original, pretrained)
+
+    NETWORKS[name] = build, (1, 3, size, size)
+    SMALL[name] = (1, 3, small, small)
 
 
-@_network(1, 3, 224, 224)
-def squeezenet(pretrained: bool) -> nn.Module:
-    return _from_torchvision("squeezenet1_1", pretrained)
+for _name, _rest in TORCHVISION.items():
+    _register(_name, *_rest)
 
 
-@_network(1, 3, 224, 224)
-def resnet18(pretrained: bool) -> nn.Module:
-    return _from_torchvision("resnet18", pretrained)
-
-
-def _from_torchvision(name: str, pretrained: bool) -> nn.Module:
+def from_torchvision(name: str, pretrained: bool = False) -> nn.Module:
+    """A network of torchvision, without the initialisation that `randomize` replaces."""
     from runners.vision import models
 
     weights = models.get_model_weights(name).DEFAULT if pretrained else None
-    return models.get_model(name, weights=weights, progress=sys.stderr.isatty())
+    options: dict[str, object] = {"progress": sys.stderr.isatty()}
+    if not pretrained and name in ("googlenet", "inception_v3"):
+        options |= {"init_weights": False}
+    if name in models.list_models(module=models.segmentation):
+        options |= {"weights_backbone": None}
+    with nullcontext() if pretrained else _without_initialisation():
+        return models.get_model(name, weights=weights, **options)
+
+
+@contextmanager
+def _without_initialisation() -> Iterator[None]:
+    """torch.nn.init does nothing: for hundreds of millions of weights it takes long."""
+    names = [name for name in vars(nn.init) if name.endswith("_") and not name.startswith("_")]
+    before = {name: getattr(nn.init, name) for name in names}
+    for name in names:
+        setattr(nn.init, name, lambda tensor, *_, **__: tensor)
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(nn.init, name, function)
 
 
 @contextmanager
@@ -120,23 +158,32 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _randomize(module: nn.Module, input_shape: Shape) -> None:
-    """He initialisation keeps activations of order 1 through any depth; batch norms get statistics
-    that are not those of the identity; the last weights are scaled by the outputs they give."""
+def randomize(module: nn.Module, input_shape: Shape) -> None:
+    """He initialisation keeps activations of order 1 through any depth; norms get weights and
+    statistics that are not those of the identity, so do tokens, tables and scales; the last weights
+    are scaled by the outputs they give."""
     last: nn.Module | None = None
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.normal_(layer.bias, std=0.1)
-            last = layer
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.uniform_(layer.weight, 0.5, 1.0)
-            nn.init.normal_(layer.bias, std=0.1)
+        norm = isinstance(layer, nn.BatchNorm2d | nn.LayerNorm)
+        for name, parameter in layer.named_parameters(recurse=False):
+            if name.endswith("bias"):
+                parameter.normal_(std=0.1)
+            elif norm:
+                parameter.uniform_(0.5, 1)
+            elif parameter.dim() > 1 and name.endswith("weight"):
+                parameter.normal_(std=(2 * parameter.shape[0] / parameter.numel()) ** 0.5)
+            elif name == "logit_scale":
+                parameter.fill_(2)
+            else:
+                parameter.uniform_(0.1, 0.5)
+        if isinstance(layer, nn.BatchNorm2d):
             if layer.running_mean is not None and layer.running_var is not None:
-                nn.init.normal_(layer.running_mean, std=0.1)
-                nn.init.uniform_(layer.running_var, 0.5, 1.5)
-    if last is not None:
-        scale = module(torch.randn(1, *input_shape[1:])).std()
+                layer.running_mean.normal_(std=0.1)
+                layer.running_var.uniform_(0.5, 1.5)
+        elif isinstance(layer, nn.Conv2d | nn.Linear):
+            last = layer
+    output = module(torch.randn(1, *input_shape[1:]))
+    if last is not None and isinstance(output, torch.Tensor):
+        scale = output.std()
         for parameter in last.parameters():
             parameter.div_(scale)

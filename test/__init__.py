@@ -30,11 +30,16 @@ def _unit(name: str | None, arguments: list[str]) -> int:
 
 
 def _network_suite(folder: str) -> Suite:
+    def names() -> list[str]:
+        return [*_networks(), *(["all"] if (FOLDER / folder / "all_networks.py").exists() else [])]
+
     def run(name: str | None, arguments: list[str]) -> int:
+        if name == "all":
+            return _pytest(str(FOLDER / folder / "all_networks.py"), *arguments)
         chosen = ["--network", name] if name else []
         return _pytest(str(FOLDER / folder), *chosen, *arguments)
 
-    return Suite(_networks, run)
+    return Suite(names, run)
 
 
 install(

@@ -49,7 +49,7 @@ class Case:
 @pytest.fixture(scope="module", params=networks.NETWORKS)
 def network(request: pytest.FixtureRequest) -> Case:
     loaded = networks.load(request.param)
-    shape = (1, *loaded.input_shape[1:])
+    shape = (1, *networks.SMALL.get(request.param, loaded.input_shape)[1:])
     sample = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         return Case(request.param, loaded.module, sample, loaded.module(sample))

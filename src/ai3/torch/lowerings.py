@@ -402,6 +402,33 @@ def softmax(b: Builder, x: Any, dim: Any = None, _stacklevel: int = 3, dtype: An
 # Norms
 
 
+@lowers("torch.nn.functional.layer_norm", "torch.layer_norm")
+def _layer_norm(
+    b: Builder,
+    x: Value,
+    normalized_shape: Any,
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Value:
+    attributes = {"normalized_shape": tuple(normalized_shape), "eps": eps}
+    return b.add("layer_norm", [x], attributes, [weight, bias])
+
+
+@lowers("torch.nn.functional.group_norm", "torch.group_norm")
+def _group_norm(
+    b: Builder,
+    x: Value,
+    num_groups: int,
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> Value:
+    return b.add("group_norm", [x], {"num_groups": num_groups, "eps": eps}, [weight, bias])
+
+
 @lowers("torch.nn.functional.batch_norm")
 def _batch_norm(
     b: Builder,

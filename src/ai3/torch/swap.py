@@ -9,7 +9,8 @@ from ai3 import _core
 from ai3.errors import UntraceableError
 from ai3.graph import Graph
 from ai3.graph.compile import choose, conv2d_attempt, infer
-from ai3.graph.fold_batch_norm import fold_batch_norm
+from ai3.graph.fold_affine import fold_affine
+from ai3.graph.fuse_attention import fuse_attention
 from ai3.graph.graph import CONSTANT, FOREIGN
 from ai3.graph.specialize import specialize
 from ai3.graph.weights import WeightStore
@@ -68,7 +69,7 @@ def swap_backend(
             # A model only infers: the algorithms of gradients mean nothing to it.
             forward = name if isinstance(name, str) else name.forward
             chosen.update(dict.fromkeys(group, forward))
-    graph = fold_batch_norm(graph.with_algorithms(chosen))
+    graph = fold_affine(fuse_attention(graph.with_algorithms(chosen)))
     return _checked(graph, sample_input_shape, unsupported)
 
 
