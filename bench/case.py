@@ -10,7 +10,8 @@ import torch
 class Case:
     """`sides` maps a name to a call; those named in `baseline` are what the others are held
     against, by the fastest of them. `flops` or `bytes` is the work of one call, if it is known,
-    `exact` computes the result in double precision, `times` is how often a network does it."""
+    `exact` computes the result in double precision, `times` is how often a network does it,
+    `pause` the seconds between the turns of two sides."""
 
     group: str
     name: str
@@ -20,6 +21,7 @@ class Case:
     bytes: int = 0
     exact: Callable[[], torch.Tensor] | None = None
     times: int = 1
+    pause: float = 0
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,9 @@ class SuiteModule(Protocol):
 def main(program: str, suite: SuiteModule, name: str | None, arguments: list[str]) -> int:
     """Measure the cases of `name`, or of all the suite's names, and print a table for each."""
     sets = tuple(getattr(suite, "SETS", ()))
-    options = _parse(program, sets if name in (None, "conv2d") else (), arguments)
+    add_arguments = getattr(suite, "add_arguments", lambda parser: None)
+    options = _parse(program, sets if name in (None, "conv2d") else (), arguments, add_arguments)
+    getattr(suite, "prepare", lambda options: None)(options)
     if options.threads:
         torch.set_num_threads(options.threads)
     measure.keep_freed_memory()
@@ -79,6 +81,9 @@ def main(program: str, suite: SuiteModule, name: str | None, arguments: list[str
     if len(options.set) > 1:
         for table in matrix.summary(results):
             console.print(table, highlight=False)
+
+    for table in getattr(suite, "summary", lambda results: ())(results):
+        console.print(table, highlight=False)
 
     everything = [result for group in results.values() for result in group]
     if options.json:
@@ -109,7 +114,12 @@ def _tables(
         yield from matrix.gain(results, before)
 
 
-def _parse(program: str, sets: Sequence[str], arguments: list[str]) -> argparse.Namespace:
+def _parse(
+    program: str,
+    sets: Sequence[str],
+    arguments: list[str],
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+) -> argparse.Namespace:
     def names(known: Sequence[str]) -> Callable[[str], list[str]]:
         def parse(text: str) -> list[str]:
             if text == "all":
@@ -143,6 +153,7 @@ def _parse(program: str, sets: Sequence[str], arguments: list[str]) -> argparse.
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--png", type=Path, metavar="FILE", help="write a chart")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="show gains over these")
+    add_arguments(parser)
     parser.set_defaults(set=[])
     options = parser.parse_args(arguments)
     if options.seconds is None:
@@ -157,7 +168,7 @@ def _parse(program: str, sets: Sequence[str], arguments: list[str]) -> argparse.
 def _measure(case: Case, options: argparse.Namespace, machine: Machine) -> list[Result]:
     first = {name: case.sides[name] for name in case.baseline}
     sides = {**first, **case.sides}
-    timings = measure.compare(sides, seconds=options.seconds)
+    timings = measure.compare(sides, seconds=options.seconds, pause=case.pause)
     alone = {}
     if options.scaling and machine.threads > 1:
         torch.set_num_threads(1)

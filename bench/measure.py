@@ -35,8 +35,10 @@ def compare(
     *,
     seconds: float = 1.0,
     epsilons: float = 2000,
+    pause: float = 0,
 ) -> dict[str, Timing]:
     """Time each side for about `seconds`; `ratio` is that of the first side's time to its own.
+    Between their turns nothing is done for `pause` seconds.
 
     Raises `WrongResultError` where a result is further from the first side's than `epsilons`
     machine epsilons of the largest value.
@@ -55,6 +57,7 @@ def compare(
     try:
         for _ in range(rounds):
             for name, call in sides.items():
+                time.sleep(pause)
                 call()
                 samples[name] += [_sample(call, repeats[name]) for _ in range(block)]
     finally:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -123,12 +124,22 @@ class TestCommand:
         assert "inference mode" in ran.stdout
         assert "with gradients" in ran.stdout
 
-    @pytest.mark.parametrize("suite", ["swap_conv2d", "swap_backend"])
-    def test_network(self, suite: str) -> None:
-        ran = bench(f"bench.{suite}.squeezenet")
+    def test_network(self) -> None:
+        ran = bench("bench.swap_conv2d.squeezenet")
         assert ran.returncode == 0, ran.stderr
         for side in ("torch", *ai3.SUPPORTED_ALGORITHMS["conv2d"]):
             assert side in ran.stdout
+
+    def test_network_against_peers(self) -> None:
+        arguments = ["--batches", "1,2", "--thread-counts", "1", "--algorithms", "smm"]
+        ran = bench("bench.swap_backend.squeezenet", *arguments)
+        assert ran.returncode == 0, ran.stderr
+        assert "squeezenet, 1x3x224x224, 1 thread" in ran.stdout
+        assert "squeezenet, 2x3x224x224, 1 thread" in ran.stdout
+        for side in ("torch", "ai3", "smm", "geometric mean"):
+            assert side in ran.stdout
+        for peer, package in {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}.items():
+            assert f"{peer} is left out: no {package}" in ran.stdout or find_spec(package)
 
     def test_sets_of_shapes(self, tmp_path: Path) -> None:
         figures, picture = tmp_path / "figures.json", tmp_path / "chart.png"
