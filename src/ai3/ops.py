@@ -246,6 +246,44 @@ OPERATIONS: dict[str, Operation] = {
             )
             for name in ("mean", "sum", "amax")
         ),
+        Operation("matmul", inputs=2),
+        Operation(
+            "scaled_dot_product_attention",
+            inputs=-1,
+            attributes={"is_causal": False, "scale": None},
+        ),
+        Operation(
+            "normalize",
+            attributes={"dim": 1, "eps": 1e-12},
+            in_place=True,
+        ),
+        Operation(
+            "interpolate",
+            module="torch.nn.modules.upsampling.Upsample",
+            functions=("torch.nn.functional.interpolate",),
+            attributes={
+                "size": None,
+                "scale_factor": None,
+                "mode": "nearest",
+                "align_corners": None,
+                "recompute_scale_factor": None,
+                "antialias": False,
+            },
+            fixed={"antialias": (False, "images are not smoothed before they shrink")},
+        ),
+        Operation(
+            "conv_transpose2d",
+            module="torch.nn.modules.conv.ConvTranspose2d",
+            functions=("torch.nn.functional.conv_transpose2d", "torch.conv_transpose2d"),
+            weights=("weight", "bias"),
+            attributes={
+                "stride": 1,
+                "padding": 0,
+                "output_padding": 0,
+                "groups": 1,
+                "dilation": 1,
+            },
+        ),
     )
 }
 

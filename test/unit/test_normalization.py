@@ -1,4 +1,5 @@
-"""layer_norm, group_norm, local_response_norm, softmax: shapes x dtype x instruction set level."""
+"""layer_norm, group_norm, local_response_norm, softmax, normalize: shapes x dtype x instruction set
+level."""
 
 from types import ModuleType
 from typing import Any
@@ -124,6 +125,21 @@ def test_softmax(core: ModuleType, shape: tuple[int, ...], dim: int, dtype: torc
     check_algorithms(core, "softmax", [x], expected, reduction=4, magnitude=1, dim=dim)
 
 
+@dtypes
+@pytest.mark.parametrize(
+    ("shape", "dim"),
+    [((4, 3, 49, 32), -1), ((2, 21, 9, 11), 1), ((40, 3), 0), ((5, 1), 1), ((3, 20011), 1)],
+)
+@pytest.mark.parametrize("eps", [1e-12, 3.0])
+def test_normalize(
+    core: ModuleType, shape: tuple[int, ...], dim: int, eps: float, dtype: torch.dtype
+) -> None:
+    x = torch.randn(shape, dtype=dtype)
+    x.select(dim, 0).zero_()
+    expected = F.normalize(x.double(), dim=dim, eps=eps)
+    check_algorithms(core, "normalize", [x], expected, reduction=4, magnitude=1, dim=dim, eps=eps)
+
+
 @pytest.mark.parametrize("dim", [0, 1])
 def test_softmax_of_large_and_special_numbers(core: ModuleType, dim: int) -> None:
     inf, nan = float("inf"), float("nan")
@@ -146,6 +162,8 @@ def test_softmax_of_large_and_special_numbers(core: ModuleType, dim: int) -> Non
         ("group_norm", {"num_groups": 10}),
         ("softmax", {"dim": 1}),
         ("softmax", {"dim": 0}),
+        ("normalize", {"dim": 1}),
+        ("normalize", {"dim": 0}),
     ],
 )
 def test_in_place(core: ModuleType, op: str, attributes: dict[str, Any]) -> None:

@@ -215,11 +215,21 @@ Attributes attributes_from(nb::dict dict) {
             target = integer(value, name);
         else if (PySequence_Check(value.ptr())) {
             std::vector<Index> list;
-            for (nb::handle item : nb::borrow<nb::iterable>(value))
-                list.push_back(item.is_none() ? -1 : integer(item, name));
-            target = std::move(list);
+            std::vector<double> numbers;
+            bool real = false;
+            for (nb::handle item : nb::borrow<nb::iterable>(value)) {
+                real = real || PyFloat_Check(item.ptr());
+                if (!PyFloat_Check(item.ptr()))
+                    list.push_back(item.is_none() ? -1 : integer(item, name));
+                numbers.push_back(PyFloat_Check(item.ptr()) ? nb::cast<double>(item)
+                                                            : double(list.back()));
+            }
+            if (real)
+                target = std::move(numbers);
+            else
+                target = std::move(list);
         } else
-            throw_type_error(name + " must be a number, a flag, a string or a list of integers");
+            throw_type_error(name + " must be a number, a flag, a string or a list of numbers");
     }
     return Attributes(std::move(values));
 }

@@ -12,6 +12,11 @@ std::string to_string(const Attributes& attributes) {
         std::string operator()(const std::vector<Index>& value) const {
             return ai3::to_string(value);
         }
+        std::string operator()(const std::vector<double>& value) const {
+            std::string text;
+            for (double number : value) text += (text.empty() ? "" : ", ") + std::to_string(number);
+            return "(" + text + ")";
+        }
     };
     std::string text;
     for (const auto& [name, value] : attributes.values())

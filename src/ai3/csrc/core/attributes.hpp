@@ -15,8 +15,8 @@ namespace ai3 {
 // Every getter throws std::invalid_argument with the attribute's name where the value does not fit.
 class Attributes {
   public:
-    using Value =
-        std::variant<std::monostate, bool, Index, double, std::string, std::vector<Index>>;
+    using Value = std::variant<std::monostate, bool, Index, double, std::string, std::vector<Index>,
+                               std::vector<double>>;
 
     Attributes() = default;
     explicit Attributes(std::map<std::string, Value> values) : values_(std::move(values)) {}
@@ -66,6 +66,20 @@ class Attributes {
             if (list->size() == 1) return std::vector<Index>(count, list->front());
         }
         throw wrong(name, "an integer or " + std::to_string(count) + " integers");
+    }
+
+    // The same of numbers, for an attribute that there is.
+    std::vector<double> reals(const std::string& name, std::size_t count) const {
+        if (auto* list = std::get_if<std::vector<double>>(&values_.at(name))) {
+            if (list->size() == count) return *list;
+            if (list->size() == 1) return std::vector<double>(count, list->front());
+            throw wrong(name, "a number or " + std::to_string(count) + " numbers");
+        }
+        if (std::holds_alternative<std::vector<Index>>(values_.at(name))) {
+            const auto list = integers(name, count, {});
+            return {list.begin(), list.end()};
+        }
+        return std::vector<double>(count, real(name, 0));
     }
 
     std::size_t count(const std::string& name) const {

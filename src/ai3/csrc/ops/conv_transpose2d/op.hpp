@@ -1,0 +1,44 @@
+// Transposed convolution: the derivative, by its input, of the convolution with the same weight,
+// plus a bias. Input (N, IC, IH, IW) or (IC, IH, IW), weight (IC, OC/groups, KH, KW), bias (OC) or
+// none. OH = (IH - 1) * stride - 2 * padding + dilation * (KH - 1) + output_padding + 1, OW
+// likewise.
+#pragma once
+
+#include "ops/conv2d_grad_input/op.hpp"
+
+namespace ai3 {
+
+struct ConvTranspose2d {
+    static constexpr std::string_view op = "conv_transpose2d";
+
+    // Attributes: stride, padding, output_padding, groups, dilation.
+    ConvTranspose2d(const std::vector<Spec>& inputs, const WeightSet& weights,
+                    const Attributes& attributes, int threads);
+
+    Spec output() const { return product.output(); }
+    void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
+    static std::string_view choose(const ConvTranspose2d& p) {
+        return Conv2dGradInput::choose(p.product);
+    }
+
+    // All but the bias.
+    Conv2dGradInput product;
+    Index planes, OC, plane;
+    int threads;
+};
+
+// Every algorithm of conv2d is one of conv_transpose2d.
+template <>
+class Registry<ConvTranspose2d> {
+  public:
+    static Registry& instance();
+    std::vector<std::string> names() const;
+    const Algorithm<ConvTranspose2d>& at(std::string_view name) const;
+
+  private:
+    mutable std::mutex mutex_;
+    mutable std::map<std::string, std::unique_ptr<const Algorithm<ConvTranspose2d>>, std::less<>>
+        algorithms_;
+};
+
+}  // namespace ai3

@@ -1,0 +1,178 @@
+// A few queries at a time meet all keys, a block of keys at a time: their scores never leave the
+// nearest caches. With several blocks the largest score and the sum so far are corrected from block
+// to block.
+//
+// Dao et al., "FlashAttention", arXiv 2205.14135, algorithm 1; Milakov, Gimelshein, "Online
+// normalizer calculation for softmax", arXiv 1805.02867.
+
+#include <cmath>
+
+#include "kernels/product_tile.hpp"
+#include "kernels/softmax_row.hpp"
+#include "ops/scaled_dot_product_attention/op.hpp"
+
+namespace ai3 {
+namespace {
+
+template <typename T>
+class AttentionPlan final : public Plan {
+    using Tile = ProductTile<T>;
+    using P = ScaledDotProductAttention;
+    static constexpr Index W = lanes<T>;
+    static constexpr Index panel = Tile::columns;
+    // Keys in a block, and queries that a transposed block of keys is made for.
+    static constexpr Index block = 2048 / sizeof(T);
+    static constexpr Index block_queries = 512;
+
+    // In elements of a thread's workspace: a block of keys, transposed in panels (panel, E,
+    // columns) and the scores of a tile of queries.
+    static Index key_elements(const P& p) { return block_keys(p) * p.E; }
+    static Index score_elements(const P& p) { return Tile::max_rows * block_keys(p); }
+    static Index block_keys(const P& p) {
+        return (std::min(block, p.S) + panel - 1) / panel * panel;
+    }
+
+  public:
+    explicit AttentionPlan(const P& problem) : p(problem), pitch(block_keys(problem)) {
+        constexpr double least_work = 1 << 17;
+        const double work = double(p.batch) * double(p.L) * double(p.S) * double(p.E + p.EV + 32);
+        if (work < 2 * least_work) p.threads = 1;
+        // Queries of an item are shared out while there are fewer items than threads can use.
+        const Index most = (p.L + Tile::max_rows - 1) / Tile::max_rows;
+        parts = p.batch % p.threads == 0 || p.batch >= 4 * p.threads
+                    ? 1
+                    : std::min<Index>(p.threads, most);
+        parts = std::max(parts, (p.L + block_queries - 1) / block_queries);
+    }
+
+    static std::size_t workspace_bytes(const P& p) {
+        return std::size_t(p.threads) *
+               align_up(std::size_t(key_elements(p) + score_elements(p)) * sizeof(T));
+    }
+
+    void run(const void* const* inputs, void* output, std::byte* workspace) const override {
+        const std::size_t share = workspace_bytes(p) / std::size_t(p.threads);
+        parallel_for(p.threads, p.batch * parts, [&](Index task, int thread) {
+            const Index i = task / parts, part = task % parts;
+            T* keys = reinterpret_cast<T*>(workspace + std::size_t(thread) * share);
+            attend(inputs, i, p.L * part / parts, p.L * (part + 1) / parts, keys,
+                   keys + key_elements(p), static_cast<T*>(output) + i * p.L * p.EV);
+        });
+    }
+
+  private:
+    // What is known of a query after some blocks of keys.
+    struct State {
+        T most, total;
+    };
+
+    // The queries [first, last) of item i.
+    void attend(const void* const* inputs, Index i, Index first, Index last, T* keys, T* scores,
+                T* out) const {
+        const T* query = static_cast<const T*>(inputs[0]) + i * p.L * p.E;
+        const T* key = static_cast<const T*>(inputs[1]) + i * p.S * p.E;
+        const T* value = static_cast<const T*>(inputs[2]) + i * p.S * p.EV;
+        const T* mask = p.has_mask ? static_cast<const T*>(inputs[3]) + p.mask_offset(i) : nullptr;
+        State states[block_queries];
+        for (Index s = 0; s == 0 || s < p.keys(last - 1); s += block) {
+            const Index n = std::min(block, p.S - s);
+            transpose_keys(key + s * p.E, n, keys);
+            for_row_tiles<T>(last - first, [&](Index row, Index rows) {
+                State* state = states + row;
+                row += first;
+                score(query + row * p.E, keys, rows, n, scores);
+                for (Index r = 0; r < rows; ++r)
+                    weigh(scores + r * pitch, mask, row + r, s, n, state[r],
+                          out + (row + r) * p.EV);
+                for (Index e = 0; e < p.EV; e += panel)
+                    Tile{scores, pitch, value + s * p.EV + e, p.EV, n, out + row * p.EV + e,
+                         p.EV,   s > 0}
+                        .compute(rows, std::min(panel, p.EV - e));
+                if (s + block >= p.keys(last - 1))
+                    for (Index r = 0; r < rows; ++r)
+                        scale_row(out + (row + r) * p.EV, p.EV,
+                                  state[r].total == 0 ? T(0) : T(1) / state[r].total);
+            });
+        }
+    }
+
+    // n keys (n, E) to panels (E, panel); columns past the last are zeros.
+    void transpose_keys(const T* key, Index n, T* to) const {
+        for (Index s = 0; s < n; s += W) {
+            T* column = to + s / panel * panel * p.E + s % panel;
+            for (Index e = 0; e < p.E; e += W) {
+                const Index depth = std::min(W, p.E - e);
+                const auto live = LaneMask<T>::first(depth);
+                Vec<T> square[W];
+                for (Index l = 0; l < W; ++l)
+                    square[l] = s + l < n ? live.load(key + (s + l) * p.E + e) : Vec<T>{};
+                transpose<T>(square);
+                for (Index l = 0; l < depth; ++l) store(column + (e + l) * panel, square[l]);
+            }
+        }
+    }
+
+    // Products of queries and keys.
+    void score(const T* query, const T* keys, Index rows, Index n, T* scores) const {
+        for (Index s = 0; s < n; s += panel)
+            Tile{query, p.E, keys + s * p.E, panel, p.E, scores + s, pitch}.compute(
+                rows, n - s > W ? panel : W);
+    }
+
+    // The scores of query l and the keys [s, s + n) become weights, by the largest score so far;
+    // the result so far, and its state, are brought to that too.
+    void weigh(T* scores, const T* mask, Index l, Index s, Index n, State& state, T* out) const {
+        const Index live = std::clamp<Index>(p.keys(l) - s, 0, n);
+        std::fill(scores + live, scores + n, T(0));
+        const T scale = T(p.scale);
+        if (mask) {
+            const Index along = p.mask_strides.back();
+            const T* row = mask + l * p.mask_strides[p.mask_strides.size() - 2] + s * along;
+            for (Index k = 0; k < live; k += W) {
+                const auto lane = LaneMask<T>::first(std::min(W, live - k));
+                const Vec<T> added = along ? lane.load(row + k) : broadcast(*row);
+                lane.store(scores + k, lane.load(scores + k) * scale + added);
+            }
+        } else {
+            scale_row(scores, live, scale);
+        }
+        T most = largest(scores, live);
+        if (s > 0 && !(most > state.most)) most = most == most ? state.most : most;
+        const T centre = most == -std::numeric_limits<T>::infinity() ? T(0) : most;
+        const T total = exponentials(scores, scores, live, T(1), centre);
+        if (s == 0) {
+            state = {most, total};
+            return;
+        }
+        const T correction = std::exp(state.most - centre);
+        if (correction != T(1)) scale_row(out, p.EV, correction);
+        state = {most, state.total * correction + total};
+    }
+
+    P p;
+    // Elements between the scores of one query and the next.
+    Index pitch;
+    Index parts;
+};
+
+class Direct final : public Algorithm<ScaledDotProductAttention> {
+  public:
+    std::string_view name() const override { return "direct"; }
+
+    std::size_t workspace_bytes(const ScaledDotProductAttention& p) const override {
+        return with_type(
+            p.dtype, [&](auto zero) { return AttentionPlan<decltype(zero)>::workspace_bytes(p); });
+    }
+
+    std::unique_ptr<Plan> plan(const ScaledDotProductAttention& p,
+                               const WeightSet&) const override {
+        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+            return std::make_unique<AttentionPlan<decltype(zero)>>(p);
+        });
+    }
+};
+
+const Register<ScaledDotProductAttention, Direct> registered;
+
+}  // namespace
+}  // namespace ai3
