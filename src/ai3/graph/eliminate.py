@@ -1,14 +1,17 @@
 """Remove what changes nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ai3 import _core
 from ai3.graph.graph import Graph, Node
 from ai3.graph.weights import WeightStore
 
 
-def eliminate(graph: Graph, _: WeightStore) -> Graph:
-    """Remove nodes of a specialized graph whose output is their first input."""
+def eliminate(graph: Graph, weights: WeightStore) -> Graph:
+    """Remove nodes of a specialized graph whose output is their first input, and make one of
+    permutations, or of changes of shape, that follow one another."""
+    graph = _joined(graph)
     names: dict[str, str] = {}
     for node in graph.nodes:
         same = _SAME.get(node.op)
@@ -19,6 +22,21 @@ def eliminate(graph: Graph, _: WeightStore) -> Graph:
             names[node.name] = names.get(node.inputs[0], node.inputs[0])
     kept = tuple(node for node in graph.nodes if node.name not in names)
     return graph.renamed(kept, names).needed()
+
+
+def _joined(graph: Graph) -> Graph:
+    nodes: dict[str, Node] = {}
+    for node in graph.nodes:
+        before = nodes.get(node.inputs[0]) if node.inputs else None
+        if before is not None and before.op == node.op == "permute":
+            first, second = before.attributes["dims"], node.attributes["dims"]
+            dims = tuple(first[dim] for dim in second)
+            node = replace(node, inputs=before.inputs, attributes={"dims": dims})
+        elif before is not None and before.op == "reshape" and node.op in ("reshape", "flatten"):
+            shape = {"shape": graph.specs[node.name].shape}
+            node = replace(node, op="reshape", inputs=before.inputs, attributes=shape)
+        nodes[node.name] = node
+    return replace(graph, nodes=tuple(nodes.values())).needed()
 
 
 def _always(_: Node, __: _core.Spec) -> bool:

@@ -148,7 +148,7 @@ def _movedim(b: Builder, x: Value, source: Any, destination: Any) -> Value:
 
 @lowers("Tensor.expand", "aten.expand")
 def expand(b: Builder, x: Value, *sizes: Any) -> Value:
-    return _view(b, "expand", x, {"size": _spread(sizes)})
+    return _view(b, "expand", x, {"shape": _spread(sizes)})
 
 
 @lowers("Tensor.expand_as")
