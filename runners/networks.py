@@ -91,6 +91,7 @@ TORCHVISION = {
     "efficientnet": ("efficientnet_v2_s", 224, 64),
     "googlenet": ("googlenet", 224, 64),
     "inception": ("inception_v3", 299, 96),
+    "maxvit": ("maxvit_t", 224, 224),
     "mnasnet": ("mnasnet1_0", 224, 64),
     "mobilenet": ("mobilenet_v3_large", 224, 64),
     "regnet": ("regnet_y_16gf", 224, 64),
@@ -99,7 +100,9 @@ TORCHVISION = {
     "resnet50": ("resnet50", 224, 64),
     "shufflenetv2": ("shufflenet_v2_x2_0", 224, 64),
     "squeezenet": ("squeezenet1_1", 224, 224),
+    "swin_transformer": ("swin_b", 224, 64),
     "vgg16": ("vgg16", 224, 224),
+    "vision_transformer": ("vit_b_16", 224, 224),
 }
 """Name -> torchvision's name, the size of its images, and one at which it is tested."""
 
