@@ -79,6 +79,46 @@ struct Winograd {
             }
     }
 
+    // Vectors of kernels: (R, R) vectors at `in` to (alpha, alpha) at `out` that are `stride`
+    // apart, u = G g GT. In double precision, as what the rounding of weights adds is not small.
+    template <typename T>
+    static void weight(const T* in, T* out, Index stride, bool streamed) {
+        constexpr int W = lanes<double>;
+        // Whole lines go out, as those of all positions may share a cache set.
+        alignas(cache_line) T u[alpha * alpha * lanes<T>];
+        typedef T Part __attribute__((vector_size(W * sizeof(T)), aligned(sizeof(T)), may_alias));
+        for (int part = 0; part < lanes<T>; part += W) {
+            Vec<double> g[R][R], half[alpha][R];
+#pragma GCC unroll 25
+            for (int i = 0; i < R * R; ++i)
+                g[i / R][i % R] = __builtin_convertvector(
+                    *reinterpret_cast<const Part*>(in + i * lanes<T> + part), Vec<double>);
+#pragma GCC unroll 8
+            for (int i = 0; i < alpha; ++i)
+#pragma GCC unroll 5
+                for (int j = 0; j < R; ++j) {
+                    half[i][j] = G[i][0] * g[0][j];
+#pragma GCC unroll 5
+                    for (int k = 1; k < R; ++k) half[i][j] += G[i][k] * g[k][j];
+                }
+#pragma GCC unroll 8
+            for (int i = 0; i < alpha; ++i)
+#pragma GCC unroll 8
+                for (int j = 0; j < alpha; ++j) {
+                    Vec<double> total = half[i][0] * G[j][0];
+#pragma GCC unroll 5
+                    for (int k = 1; k < R; ++k) total += half[i][k] * G[j][k];
+                    *reinterpret_cast<Part*>(u + (i * alpha + j) * lanes<T> + part) =
+                        __builtin_convertvector(total, Part);
+                }
+        }
+        for (int i = 0; i < alpha * alpha; ++i)
+            if (streamed)
+                stream(out + i * stride, load(u + i * lanes<T>));
+            else
+                store(out + i * stride, load(u + i * lanes<T>));
+    }
+
     // Transforms the vectors d[alpha][alpha] at `in`, rows `pitch` apart and columns one vector,
     // to (alpha, alpha) vectors at `out` that are `stride` apart.
     template <typename T>
@@ -123,6 +163,49 @@ struct Winograd {
 #pragma GCC unroll 8
             for (int j = 0; j < M; ++j) store(out + i * pitch + j * step, result[j] + bias);
         }
+    }
+
+    // The reverse of `output`, for gradients: M x M vectors at `in`, rows `pitch` apart and columns
+    // one vector, to (alpha, alpha) vectors at `out` that are `stride` apart, A y AT.
+    template <typename T>
+    static void gradient(const T* in, Index pitch, T* out, Index stride) {
+        Vec<T> half[M][alpha];
+#pragma GCC unroll 8
+        for (int i = 0; i < M; ++i) {
+            Vec<T> row[M];
+#pragma GCC unroll 8
+            for (int j = 0; j < M; ++j) row[j] = load(in + i * pitch + j * lanes<T>);
+            apply_gradient<T>(row, half[i]);
+        }
+#pragma GCC unroll 8
+        for (int j = 0; j < alpha; ++j) {
+            Vec<T> column[M], result[alpha];
+#pragma GCC unroll 8
+            for (int i = 0; i < M; ++i) column[i] = half[i][j];
+            apply_gradient<T>(column, result);
+#pragma GCC unroll 8
+            for (int i = 0; i < alpha; ++i) store(out + (i * alpha + j) * stride, result[i]);
+        }
+    }
+
+    // The reverse of `weight`: (alpha, alpha) vectors that are `stride` apart to (R, R) vectors at
+    // `out` that are `step` apart, GT u G.
+    template <typename T>
+    static void kernel(const T* in, Index stride, T* out, Index step) {
+        Vec<T> half[R][alpha];
+#pragma GCC unroll 8
+        for (int j = 0; j < alpha; ++j) {
+            Vec<T> column[alpha];
+#pragma GCC unroll 8
+            for (int i = 0; i < alpha; ++i) column[i] = load(in + (i * alpha + j) * stride);
+#pragma GCC unroll 5
+            for (int r = 0; r < R; ++r) half[r][j] = kernel_terms<T>(column, r);
+        }
+#pragma GCC unroll 5
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 5
+            for (int c = 0; c < R; ++c)
+                store(out + (r * R + c) * step, kernel_terms<T>(half[r], c));
     }
 
   private:
@@ -179,6 +262,32 @@ struct Winograd {
             if (i == M - 1) total += in[alpha - 1];
             out[i] = total;
         }
+    }
+
+    template <typename T>
+    static void apply_gradient(const Vec<T>* in, Vec<T>* out) {
+        out[0] = in[0];
+        out[alpha - 1] = in[M - 1];
+#pragma GCC unroll 4
+        for (int k = 1; k < alpha - 1; k += 2) {
+            Vec<T> even = in[0], odd = in[1] * T(AT[1][k]);
+#pragma GCC unroll 8
+            for (int i = 2; i < M; ++i) (i % 2 ? odd : even) += in[i] * T(AT[i][k]);
+            out[k] = even + odd;
+            out[k + 1] = even - odd;
+        }
+    }
+
+    // Column r of G times the vectors.
+    template <typename T>
+    static Vec<T> kernel_terms(const Vec<T>* in, int r) {
+        Vec<T> total = in[r == R - 1 ? alpha - 1 : 0] * T(G[r == R - 1 ? alpha - 1 : 0][r]);
+#pragma GCC unroll 8
+        for (int i = 0; i < alpha - 1; ++i) {
+            if (G[i][r] == 0 || (i == 0 && r != R - 1)) continue;
+            total += in[i] * T(G[i][r]);
+        }
+        return total;
     }
 };
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/channel_tile.hpp"
+#include "kernels/gather_channels.hpp"
 #include "ops/conv2d/op.hpp"
 #include "ops/conv2d/output.hpp"
 #include "ops/conv2d/padding.hpp"
@@ -282,17 +283,27 @@ class DirectChannelsPlan final : public Plan {
                 T* to = bias + block_width;
                 const Index channels = block.end_ic - block.first_ic;
                 std::fill(bias, to + channels * taps * block_width, T(0));
-                for (Index oc = block.first_oc; oc < block.end_oc; ++oc) {
-                    const Index lane = oc - block.first_oc;
-                    if (from_bias) bias[lane] = from_bias[oc];
-                    const Index first = oc / p.group_oc() * p.group_ic() - block.first_ic;
-                    for (Index ic = 0; ic < p.group_ic(); ++ic) {
-                        const Index start = (first + ic) / size * size;
-                        const Index some = std::min(size, channels - start);
-                        const T* source = from + (oc * p.group_ic() + ic) * taps;
-                        T* target = to + (start * taps + first + ic - start) * block_width + lane;
-                        for (Index tap = 0; tap < taps; ++tap)
-                            target[tap * some * block_width] = source[tap];
+                if (from_bias)
+                    std::copy(from_bias + block.first_oc, from_bias + block.end_oc, bias);
+                // A row of weights for each run of output channels in one group.
+                const Index K = p.group_ic() * taps;
+                for (Index oc = block.first_oc, count; oc < block.end_oc; oc += count) {
+                    const Index group = oc / p.group_oc(), lane = oc - block.first_oc;
+                    count = std::min(
+                        {W - lane % W, (group + 1) * p.group_oc() - oc, block.end_oc - oc});
+                    const Index first = group * p.group_ic() - block.first_ic;
+                    for (Index k = 0; k < K; k += W) {
+                        T square[W * W];
+                        const Index n = std::min(W, K - k);
+                        gather_channels(from + oc * K + k, K, n, count, square, W);
+                        for (Index l = 0; l < n; ++l) {
+                            const Index ic = first + (k + l) / taps, tap = (k + l) % taps;
+                            const Index start = ic / size * size;
+                            const Index some = std::min(size, channels - start);
+                            T* target =
+                                to + (start * taps + tap * some + ic - start) * block_width + lane;
+                            std::copy(square + l * W, square + l * W + count, target);
+                        }
                     }
                 }
             });

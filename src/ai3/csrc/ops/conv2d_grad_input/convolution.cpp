@@ -21,20 +21,32 @@ Constant turned(const Conv2d& f, const AxisPhase& row, const AxisPhase& column, 
     for (Index kh = row.taps; kh-- > 0;)
         for (Index kw = column.taps; kw-- > 0;)
             from.push_back((row.first + kh * row.step) * f.KW + column.first + kw * column.step);
+    const Index size = f.KH * f.KW;
     // Squares of channels, so that lines of either side are used whole.
     constexpr Index side = 16;
     const Index blocks = (gic + side - 1) / side;
-    parallel_for(f.threads, f.groups * blocks, [&](Index i, int) {
-        const Index group = i / blocks, begin = i % blocks * side;
-        const Index end = std::min(begin + side, gic);
-        for (Index first = 0; first < goc; first += side)
-            for (Index ic = begin; ic < end; ++ic)
-                for (Index oc = first; oc < std::min(first + side, goc); ++oc) {
-                    const T* element = weight + ((group * goc + oc) * gic + ic) * f.KH * f.KW;
-                    T* target = to + ((group * gic + ic) * goc + oc) * taps;
-                    for (Index k = 0; k < taps; ++k) target[k] = element[from[std::size_t(k)]];
-                }
-    });
+    const auto turn = [&](auto copy) {
+        parallel_for(f.threads, f.groups * blocks, [&](Index i, int) {
+            const Index group = i / blocks, begin = i % blocks * side;
+            const Index end = std::min(begin + side, gic);
+            for (Index first = 0; first < goc; first += side)
+                for (Index ic = begin; ic < end; ++ic)
+                    for (Index oc = first; oc < std::min(first + side, goc); ++oc)
+                        copy(weight + ((group * goc + oc) * gic + ic) * size,
+                             to + ((group * gic + ic) * goc + oc) * taps);
+        });
+    };
+    if (size == 1)
+        turn([](const T* element, T* target) { *target = *element; });
+    else if (size == 9 && taps == 9)
+        turn([](const T* element, T* target) {
+#pragma GCC unroll 9
+            for (int k = 0; k < 9; ++k) target[k] = element[8 - k];
+        });
+    else
+        turn([&](const T* element, T* target) {
+            for (Index k = 0; k < taps; ++k) target[k] = element[from[std::size_t(k)]];
+        });
     return {spec, buffer->data(), buffer};
 }
 
@@ -43,7 +55,7 @@ class GradInputPlan final : public Plan {
   public:
     GradInputPlan(const Conv2dGradInput& problem, const WeightSet& weights,
                   const Algorithm<Conv2d>& algorithm)
-        : p(problem), whole(p.whole()) {
+        : p(problem), whole(p.whole()), each(bytes(p, algorithm)) {
         const Conv2d& f = p.forward;
         std::size_t part = 0, offset = workspace_of_parts(p, algorithm);
         for (const AxisPhase& row : p.rows)
@@ -60,33 +72,28 @@ class GradInputPlan final : public Plan {
 
     static std::size_t workspace_bytes(const Conv2dGradInput& p,
                                        const Algorithm<Conv2d>& algorithm) {
-        std::size_t bytes = workspace_of_parts(p, algorithm);
-        if (!p.whole())
-            for (const Conv2d& part : p.parts) bytes += align_up(part.output().bytes());
-        return bytes;
+        return bytes(p, algorithm) * std::size_t(p.by_image ? p.forward.threads : 1);
     }
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
-        if (whole) {
-            steps[0].plan->run(inputs, output, workspace);
-            return;
-        }
-        for (const Step& step : steps) step.plan->run(inputs, workspace + step.offset, workspace);
         const Conv2d& f = p.forward;
         T* out = static_cast<T*>(output);
-        parallel_for(f.threads, f.N * f.IC, [&](Index plane, int) {
-            T* to = out + plane * f.IH * f.IW;
-            std::fill(to, to + f.IH * f.IW, T(0));
-            std::size_t step = 0;
-            for (std::size_t r = 0; r < p.rows.size(); ++r)
-                for (std::size_t c = 0; c < p.columns.size(); ++c) {
-                    const Index height = p.rows[r].end - p.rows[r].begin;
-                    const Index width = p.columns[c].end - p.columns[c].begin;
-                    const T* from = reinterpret_cast<const T*>(workspace + steps[step++].offset) +
-                                    plane * height * width;
-                    add(from, width, sources[0][r], sources[1][c], p.columns[c], to);
-                }
-        });
+        if (whole) {
+            steps[0].plan->run(inputs, output, workspace);
+        } else if (p.by_image) {
+            const T* grad = static_cast<const T*>(inputs[0]);
+            parallel_for(f.threads, f.N, [&](Index n, int thread) {
+                std::byte* own = workspace + std::size_t(thread) * each;
+                run_parts(grad + n * f.OC * f.OH * f.OW, own);
+                for (Index plane = 0; plane < f.IC; ++plane)
+                    put_together(own, plane, out + (n * f.IC + plane) * f.IH * f.IW);
+            });
+        } else {
+            run_parts(static_cast<const T*>(inputs[0]), workspace);
+            parallel_for(f.threads, f.N * f.IC, [&](Index plane, int) {
+                put_together(workspace, plane, out + plane * f.IH * f.IW);
+            });
+        }
     }
 
   private:
@@ -97,12 +104,39 @@ class GradInputPlan final : public Plan {
     };
     using Targets = std::vector<std::vector<Index>>;
 
+    // What the parts of all images, or of one, need.
+    static std::size_t bytes(const Conv2dGradInput& p, const Algorithm<Conv2d>& algorithm) {
+        std::size_t bytes = workspace_of_parts(p, algorithm);
+        if (!p.whole())
+            for (const Conv2d& part : p.parts) bytes += align_up(part.output().bytes());
+        return bytes;
+    }
+
     static std::size_t workspace_of_parts(const Conv2dGradInput& p,
                                           const Algorithm<Conv2d>& algorithm) {
         std::size_t bytes = 0;
         for (const Conv2d& part : p.parts)
             bytes = std::max(bytes, align_up(algorithm.workspace_bytes(part)));
         return bytes;
+    }
+
+    void run_parts(const T* grad, std::byte* workspace) const {
+        const void* const inputs[] = {grad};
+        for (const Step& step : steps) step.plan->run(inputs, workspace + step.offset, workspace);
+    }
+
+    // One plane of the output from the same one of all parts.
+    void put_together(const std::byte* workspace, Index plane, T* to) const {
+        std::fill(to, to + p.forward.IH * p.forward.IW, T(0));
+        const Step* step = steps.data();
+        for (std::size_t r = 0; r < p.rows.size(); ++r)
+            for (std::size_t c = 0; c < p.columns.size(); ++c, ++step) {
+                const Index height = p.rows[r].end - p.rows[r].begin;
+                const Index width = p.columns[c].end - p.columns[c].begin;
+                const T* from = reinterpret_cast<const T*>(workspace + step->offset);
+                add(from + plane * height * width, width, sources[0][r], sources[1][c],
+                    p.columns[c], to);
+            }
     }
 
     // For each phase, where in the image each of its positions goes, or -1.
@@ -149,6 +183,7 @@ class GradInputPlan final : public Plan {
 
     Conv2dGradInput p;
     bool whole;
+    std::size_t each;
     std::vector<Step> steps;
     std::array<Targets, 2> sources;
 };

@@ -70,6 +70,10 @@ Conv2dGradInput::Conv2dGradInput(const std::vector<Spec>& inputs, const WeightSe
     };
     rows = along(f.stride_h, f.dilation_h, f.KH, f.OH, f.pad_top, f.IH, f.pad_bottom);
     columns = along(f.stride_w, f.dilation_w, f.KW, f.OW, f.pad_left, f.IW, f.pad_right);
+    // What has to be put together is so while it is in the thread's own cache.
+    by_image = !whole() && f.N >= 2 * f.threads;
+    const Index images = by_image ? 1 : f.N;
+    if (by_image) threads = 1;
     for (const AxisPhase& row : rows)
         for (const AxisPhase& column : columns) {
             const Spec weight{f.dtype, {f.IC, f.group_oc(), row.taps, column.taps}};
@@ -79,7 +83,7 @@ Conv2dGradInput::Conv2dGradInput(const std::vector<Spec>& inputs, const WeightSe
                 {"groups", f.groups},
             });
             parts.emplace_back(
-                std::vector<Spec>{{f.dtype, {f.N, f.OC, f.OH, f.OW}}},
+                std::vector<Spec>{{f.dtype, {images, f.OC, f.OH, f.OW}}},
                 WeightSet(std::vector<std::optional<Constant>>{Constant{weight, nullptr, nullptr}}),
                 derived, threads);
         }

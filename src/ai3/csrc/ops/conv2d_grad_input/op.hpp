@@ -37,8 +37,10 @@ struct Conv2dGradInput {
 
     Conv2d forward;
     std::vector<AxisPhase> rows, columns;
-    // The convolution of each pair of a row's and a column's phase, rows first.
+    // The convolution of each pair of a row's and a column's phase, rows first: of all images or,
+    // where the threads take images, of one.
     std::vector<Conv2d> parts;
+    bool by_image;
 
     // Whether the only part is the output itself.
     bool whole() const;

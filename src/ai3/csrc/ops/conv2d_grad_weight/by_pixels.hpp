@@ -1,6 +1,10 @@
 // Direct correlation with vectors along the pixels of a row, for layers whose output channels do
 // not fill vectors: depthwise ones and narrow groups. A tile of C output channels x X elements of
 // the kernel keeps a vector of sums each; the lanes are added up at the end of a row's block.
+//
+// Of a stride above 1 the rows are split into as many phases,
+//   copy[c][h][phase][i] = padded[c][h][i * stride_w + phase],
+// so that under every element of the kernel the pixels of an output row lie side by side.
 #pragma once
 
 #include "core/simd.hpp"
@@ -22,8 +26,8 @@ class GradWeightByPixels final : public Plan {
         for (Index ic = 0; ic < p.group_ic(); ++ic)
             for (Index kh = 0; kh < p.KH; ++kh)
                 for (Index kw = 0; kw < p.KW; ++kw)
-                    elements_.push_back(ic * image.plane() + kh * p.dilation_h * image.width +
-                                        kw * p.dilation_w);
+                    elements_.push_back(ic * image.plane() + kh * p.dilation_h * image.row +
+                                        image.column(kw * p.dilation_w));
     }
 
     static std::size_t workspace_bytes(const Conv2d& p) {
@@ -48,7 +52,8 @@ class GradWeightByPixels final : public Plan {
                 const T* in = input + (n * p.IC + group * channels) * p.IH * p.IW;
                 if (image.copied) {
                     for (Index c = 0; c < channels; ++c)
-                        pad_plane(p, image, in + c * p.IH * p.IW, copy + c * image.plane());
+                        fill(in + c * p.IH * p.IW, copy + c * image.plane(),
+                             copy + channels * image.plane());
                     in = copy;
                 }
                 add_image(in, grad + (n * p.OC + oc) * p.OH * p.OW, count, sums);
@@ -62,9 +67,46 @@ class GradWeightByPixels final : public Plan {
         return align_up(std::size_t(max_channels * p.group_ic() * p.KH * p.KW) * sizeof(double));
     }
     static std::size_t thread_bytes(const Conv2d& p) {
-        const PaddedImage image(p);
-        return sums_bytes(p) +
-               align_up(image.copied ? std::size_t(p.group_ic() * image.plane()) * sizeof(T) : 0);
+        const Image image(p);
+        const Index elements = image.copied ? p.group_ic() * image.plane() + image.width : 0;
+        return sums_bytes(p) + align_up(std::size_t(elements) * sizeof(T));
+    }
+
+    // Geometry of the image that is read: the input itself, or a copy.
+    struct Image : PaddedImage {
+        Index stride, pitch, row;
+
+        explicit Image(const Conv2d& p) : PaddedImage(p), stride(p.stride_w) {
+            if (stride > 1) copied = true;
+            pitch = (width + stride - 1) / stride;
+            row = stride > 1 ? stride * pitch : width;
+        }
+        Index plane() const { return height * row; }
+        Index column(Index w) const { return w % stride * pitch + w / stride; }
+    };
+
+    // Copies one channel. A padded row is put behind the last plane on its way.
+    void fill(const T* from, T* to, T* line) const {
+        if (image.stride == 1) {
+            pad_plane(p, image, from, to);
+            return;
+        }
+        for (Index h = 0; h < image.height; ++h, to += image.row) {
+            const Index ih = padded_source(h - p.pad_top, p.IH, p.padding_mode);
+            if (ih < 0) {
+                std::fill(to, to + image.row, T(0));
+                continue;
+            }
+            copy_row(p, from + ih * p.IW, -p.pad_left, image.width, line);
+            for (Index phase = 0; phase < image.stride; ++phase) {
+                T* part = to + phase * image.pitch;
+                const Index count = (image.width - phase + image.stride - 1) / image.stride;
+                if (image.stride == 2)
+                    for (Index i = 0; i < count; ++i) part[i] = line[2 * i + phase];
+                else
+                    for (Index i = 0; i < count; ++i) part[i] = line[i * image.stride + phase];
+            }
+        }
     }
 
     // Adds one image's products of some output channels to sums (channel, element).
@@ -97,18 +139,9 @@ class GradWeightByPixels final : public Plan {
     template <int C, int... I>
     void run_of(int count, std::integer_sequence<int, I...>, const T* in, const T* grad,
                 Index first, double* sums) const {
-        (void)((count == I + 1 && (run_strided<C, I + 1>(in, grad, first, sums), true)) || ...);
+        (void)((count == I + 1 && (run_rows<C, I + 1>(in, grad, first, sums), true)) || ...);
     }
     template <int C, int X>
-    void run_strided(const T* in, const T* grad, Index first, double* sums) const {
-        if (p.stride_w == 1)
-            run_rows<C, X, 1>(in, grad, first, sums);
-        else
-            run_rows<C, X, 0>(in, grad, first, sums);
-    }
-
-    // STEP is the stride of the pixels, 0: as the problem says.
-    template <int C, int X, int STEP>
     void run_rows(const T* in, const T* grad, Index first, double* sums) const {
         const Index K = Index(elements_.size()), plane = p.OH * p.OW;
         const T* from[X];
@@ -118,57 +151,31 @@ class GradWeightByPixels final : public Plan {
         for (Index begin = 0; begin < p.OH; begin += step) {
             Vec<T> acc[C][X] = {};
             for (Index row = begin; row < std::min(begin + step, p.OH); ++row) {
-                const Index offset = row * p.stride_h * image.width;
+                const Index offset = row * p.stride_h * image.row;
                 const T* g = grad + row * p.OW;
-                const auto add = [&](Index w, auto load_grad, auto load_image) {
+                const auto add = [&](Index w, auto load_from) {
                     Vec<T> value[C];
 #pragma GCC unroll 4
-                    for (int c = 0; c < C; ++c) value[c] = load_grad(g + c * plane + w);
+                    for (int c = 0; c < C; ++c) value[c] = load_from(g + c * plane + w);
 #pragma GCC unroll 14
                     for (int x = 0; x < X; ++x) {
-                        const Vec<T> pixel = load_image(from[x] + offset + w * p.stride_w);
+                        const Vec<T> pixel = load_from(from[x] + offset + w);
 #pragma GCC unroll 4
                         for (int c = 0; c < C; ++c) acc[c][x] += value[c] * pixel;
                     }
                 };
                 Index w = 0;
-                for (; w + W <= p.OW; w += W)
-                    add(
-                        w, [](const T* at) { return load(at); },
-                        [&](const T* at) { return load_strided<STEP>(at, W); });
-                if (w < p.OW) {
-                    const auto mask = LaneMask<T>::first(p.OW - w);
-                    add(
-                        w, [&](const T* at) { return mask.load(at); },
-                        [&](const T* at) {
-                            if constexpr (STEP == 1)
-                                return mask.load(at);
-                            else
-                                return load_strided<STEP>(at, p.OW - w);
-                        });
-                }
+                for (; w + W <= p.OW; w += W) add(w, [](const T* at) { return load(at); });
+                const auto rest = LaneMask<T>::first(p.OW - w);
+                if (w < p.OW) add(w, [&](const T* at) { return rest.load(at); });
             }
             for (int c = 0; c < C; ++c)
                 for (int x = 0; x < X; ++x) sums[c * K + x] += double(sum<T>(acc[c][x]));
         }
     }
 
-    // `count` pixels that are a stride apart; the other lanes are zero.
-    template <int STEP>
-    Vec<T> load_strided(const T* at, Index count) const {
-        if constexpr (STEP == 1) return load(at);
-        if (p.stride_w == 2 && count == W) {
-            Vec<T> a = load(at), b = LaneMask<T>::first(W - 1).load(at + W);
-            deinterleave<T>(a, b);
-            return a;
-        }
-        Vec<T> v{};
-        for (Index l = 0; l < count; ++l) v[l] = at[l * p.stride_w];
-        return v;
-    }
-
     Conv2d p;
-    PaddedImage image;
+    Image image;
     std::vector<Index> elements_;
 };
 

@@ -21,40 +21,27 @@ template <typename T>
 class ByChannels final : public Plan {
     static constexpr Index W = lanes<T>;
     static constexpr Index block_width = max_vectors * W;
-
-    // The image that is read: the input itself, or a copy with the padding in place.
-    struct Image {
-        Index height, width, plane;
-        bool copied;
-
-        explicit Image(const Conv2d& p) {
-            const PaddedImage padded(p);
-            height = padded.height, width = padded.width, plane = padded.plane();
-            // Planes a multiple of 1 KB apart fall into the same few cache sets.
-            copied = padded.copied || plane * Index(sizeof(T)) % 1024 == 0;
-            if (copied && plane * Index(sizeof(T)) % 256 == 0) plane += cache_line / sizeof(T);
-        }
-    };
+    static constexpr Index tile_channels = std::min<Index>(W, accumulators >= 24 ? 8 : 4);
 
     struct Schedule {
-        Image image;
-        Index vectors, blocks, images, chunks;
-        bool by_channel;
-        Index tiles, lines;
+        PaddedImage image;
+        Index vectors, blocks, images;
+        // Tiles are of neighbouring channels, which the image's copy has side by side, or of
+        // neighbouring elements of the kernel's rows.
+        bool by_channel, copied;
+        Index image_size, lines;
 
         explicit Schedule(const Conv2d& p) : image(p) {
             constexpr Index cache = Index{6} << 20;
             vectors = (p.group_oc() + W - 1) / W;
             blocks = (vectors + max_vectors - 1) / max_vectors;
+            by_channel = p.group_ic() >= std::min(p.KW, tile_channels);
+            copied = by_channel || image.copied;
+            image_size = by_channel ? (p.IC + W - 1) / W * W * image.plane() : p.IC * image.plane();
             const Index bytes =
-                (p.IC * image.plane + p.groups * vectors * W * p.OH * p.OW) * Index(sizeof(T));
+                (image_size + p.groups * vectors * W * p.OH * p.OW) * Index(sizeof(T));
             images = std::clamp<Index>(cache / bytes, 1, std::max<Index>(1, p.N));
-            chunks = (p.N + images - 1) / images;
-            by_channel = p.group_ic() >= p.KW;
-            const Index most = max_pixels(vectors > 1 ? 2 : 1);
-            const Index across = by_channel ? p.group_ic() : p.KW;
-            tiles = (across + most - 1) / most;
-            lines = by_channel ? tiles : p.group_ic();
+            lines = by_channel ? (p.group_ic() + W - 1) / W : p.group_ic();
         }
 
         Index width(Index block) const {
@@ -67,9 +54,8 @@ class ByChannels final : public Plan {
         std::size_t grad_bytes(const Conv2d& p) const {
             return align_up(std::size_t(images * p.groups * vectors * W * p.OH * p.OW) * sizeof(T));
         }
-        std::size_t image_bytes(const Conv2d& p) const {
-            return image.copied ? align_up(std::size_t(images * p.IC * image.plane) * sizeof(T))
-                                : 0;
+        std::size_t image_bytes() const {
+            return copied ? align_up(std::size_t(images * image_size) * sizeof(T)) : 0;
         }
     };
 
@@ -78,7 +64,7 @@ class ByChannels final : public Plan {
 
     static std::size_t workspace_bytes(const Conv2d& p) {
         const Schedule s(p);
-        return s.sums_bytes(p) + s.grad_bytes(p) + s.image_bytes(p);
+        return s.sums_bytes(p) + s.grad_bytes(p) + s.image_bytes();
     }
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
@@ -101,10 +87,8 @@ class ByChannels final : public Plan {
                 turn(grad + (first + n) * p.OC * p.OH * p.OW, rest / s.blocks, rest % s.blocks, n,
                      turned);
             });
-            if (s.image.copied) {
-                parallel_for(p.threads, images * p.IC, [&](Index i, int) {
-                    pad_plane(p, PaddedImage(p), in + i * p.IH * p.IW, copy + i * s.image.plane);
-                });
+            if (s.copied) {
+                copy_images(in, images, copy);
                 in = copy;
             }
             parallel_for(p.threads, tasks, [&](Index i, int) {
@@ -148,18 +132,31 @@ class ByChannels final : public Plan {
         }
     }
 
-    // Adds the chunk's products of one block of channels and one line of tiles: by channel, one
-    // tile of input channels under every element of the kernel; else one input channel.
+    // As (image, block of W channels, row, column, W), or the channels one by one.
+    void copy_images(const T* in, Index images, T* copy) const {
+        const Index plane = s.image.plane(), size = p.IC * p.IH * p.IW;
+        const Index blocks = s.by_channel ? (p.IC + W - 1) / W : p.IC;
+        parallel_for(p.threads, images * blocks, [&](Index i, int) {
+            const Index n = i / blocks, block = i % blocks;
+            if (s.by_channel)
+                copy_block(p, in + n * size, block, -p.pad_top, -p.pad_left, s.image.height,
+                           s.image.width, copy + i * plane * W);
+            else
+                pad_plane(p, s.image, in + n * size + block * p.IH * p.IW, copy + i * plane);
+        });
+    }
+
+    // Adds the chunk's products of one block of output channels and one line: W input channels of
+    // the group or, by elements, one.
     void add_line(const T* in, const T* turned, Index group, Index block, Index line, Index images,
                   T* sums) const {
-        const Index width = s.width(block), P = p.OH * p.OW, row = s.image.width;
+        const Index width = s.width(block), P = p.OH * p.OW;
+        const Index pixel = s.by_channel ? W : 1, row = s.image.width * pixel;
         const bool one_row =
-            p.KH == 1 && p.KW == 1 && p.stride_h == 1 && p.stride_w == 1 && row == p.OW;
+            p.KH == 1 && p.KW == 1 && p.stride_h == 1 && p.stride_w == 1 && s.image.width == p.OW;
         const Index rows = one_row ? 1 : p.OH, columns = one_row ? P : p.OW;
-        const Index image_stride = p.IC * s.image.plane;
         const T* grad = turned_of(const_cast<T*>(turned), group, block);
         T* to = sums_of(sums, group, block);
-        in += group * p.group_ic() * s.image.plane;
         // Blocks of whole images, of some rows of one, or of a part of a long row.
         constexpr Index most = 2048;
         const Index image_step = std::clamp<Index>(most / P, 1, images);
@@ -172,43 +169,46 @@ class ByChannels final : public Plan {
                                       std::min(row_step, rows - r),
                                       std::min(column_step, columns - c),
                                       1,
-                                      image_stride,
+                                      s.image_size,
                                       p.stride_h * row,
-                                      p.stride_w,
-                                      s.by_channel ? s.image.plane : p.dilation_w};
+                                      p.stride_w * pixel,
+                                      s.by_channel ? 1 : p.dilation_w};
                     const T* g = grad + (n * P + r * columns + c) * width;
-                    const T* x = in + n * image_stride + r * p.stride_h * row + c * p.stride_w;
+                    const T* x = in + n * s.image_size + r * part.kh_stride + c * part.kw_stride;
                     if (s.by_channel)
-                        add_channels(part, x, g, line, width, to);
+                        add_channels(part, x, g, group, line, width, to);
                     else
-                        add_elements(part, x, g, line, width, to);
+                        add_elements(part, x, g, group, line, width, to);
                 }
     }
 
-    void add_channels(const Reduction<T>& part, const T* x, const T* grad, Index tile, Index width,
-                      T* sums) const {
-        const Index begin = p.group_ic() * tile / s.tiles;
-        const Index end = p.group_ic() * (tile + 1) / s.tiles, taps = p.KH * p.KW;
+    void add_channels(const Reduction<T>& part, const T* x, const T* grad, Index group, Index line,
+                      Index width, T* sums) const {
+        const Index taps = p.KH * p.KW, row = s.image.width * W;
+        const Index start = group * p.group_ic(), end = std::min((line + 1) * W, p.group_ic());
         for (Index kh = 0; kh < p.KH; ++kh)
             for (Index kw = 0; kw < p.KW; ++kw)
-                add_tile(part,
-                         x + begin * s.image.plane + kh * p.dilation_h * s.image.width +
-                             kw * p.dilation_w,
-                         grad, end - begin, width, sums + (begin * taps + kh * p.KW + kw) * width,
-                         taps * width);
+                for (Index ic = line * W, count; ic < end; ic += count) {
+                    // A tile ends with its vector of channels.
+                    const Index lane = (start + ic) % W;
+                    count = std::min({tile_channels, end - ic, W - lane});
+                    add_tile(part,
+                             x + (start + ic) / W * s.image.plane() * W + lane +
+                                 kh * p.dilation_h * row + kw * p.dilation_w * W,
+                             grad, count, width, sums + (ic * taps + kh * p.KW + kw) * width,
+                             taps * width);
+                }
     }
 
-    void add_elements(const Reduction<T>& part, const T* x, const T* grad, Index ic, Index width,
-                      T* sums) const {
+    void add_elements(const Reduction<T>& part, const T* x, const T* grad, Index group, Index ic,
+                      Index width, T* sums) const {
+        const Index most = max_pixels(max_vectors), row = s.image.width;
+        x += (group * p.group_ic() + ic) * s.image.plane();
         for (Index kh = 0; kh < p.KH; ++kh)
-            for (Index tile = 0; tile < s.tiles; ++tile) {
-                const Index begin = p.KW * tile / s.tiles, end = p.KW * (tile + 1) / s.tiles;
-                add_tile(part,
-                         x + ic * s.image.plane + kh * p.dilation_h * s.image.width +
-                             begin * p.dilation_w,
-                         grad, end - begin, width, sums + ((ic * p.KH + kh) * p.KW + begin) * width,
-                         width);
-            }
+            for (Index kw = 0; kw < p.KW; kw += most)
+                add_tile(part, x + kh * p.dilation_h * row + kw * p.dilation_w, grad,
+                         std::min(most, p.KW - kw), width,
+                         sums + ((ic * p.KH + kh) * p.KW + kw) * width, width);
     }
 
     // Adds `count` x `width` sums to rows `stride` apart.
@@ -216,7 +216,10 @@ class ByChannels final : public Plan {
                          Index width, T* sums, Index stride) {
         alignas(cache_line) static constexpr T zeros[block_width] = {};
         alignas(cache_line) T tile[accumulators * W];
-        find_channel_tile<T, 0, 1>(int(width / W), count)(part, x, grad, zeros, tile);
+        const int vectors = int(width / W);
+        (part.pixel_stride == 1
+             ? find_channel_tile<T, 1, 1>(vectors, count)
+             : find_channel_tile<T, 0, 1>(vectors, count))(part, x, grad, zeros, tile);
         for (Index i = 0; i < count; ++i)
             for (Index v = 0; v < width; v += W)
                 store(sums + i * stride + v,
