@@ -111,7 +111,7 @@ def is_refused(case: Case, algorithm: str) -> bool:
     """Whether an algorithm is known not to do a case: Winograd's tiles fit few kernels."""
     if "winograd" not in algorithm:
         return False
-    kernels = [(3, 3), (5, 5)] if algorithm in ("winograd", "winograd f2") else [(3, 3)]
+    kernels = [(3, 3)] if algorithm == "winograd f6" else [(3, 3), (5, 5)]
     ones = [case.attributes.get(name, 1) for name in ("stride", "dilation", "groups")]
     return case.kernel not in kernels or any(one not in (1, (1, 1)) for one in ones)
 
@@ -287,7 +287,7 @@ def test_nan_and_infinity_reach_what_reads_them_and_nothing_else(algorithm: str)
     weight, bias = torch.randn(20, 3, 3, 3), torch.randn(20)
     actual = layers.Conv2D(weight, bias, padding=1, algorithm=algorithm)(x)
     expected = F.conv2d(x, weight, bias, padding=1)
-    if "winograd" in algorithm or algorithm == "default":
+    if "winograd" in algorithm or algorithm in ("default", "guess"):
         # All pixels of a tile are sums over the tile's whole input.
         near = F.max_pool2d((~expected.isfinite()).float(), 15, 1, 7) > 0
         assert not actual.isfinite()[~expected.isfinite()].any()
@@ -379,6 +379,29 @@ def test_winograd_holds_groups_of_transformed_tiles_only() -> None:
         transformed = tiles * tiles * (tile + 2) ** 2 * 64 * 4
         whole = 2 * transformed + 64 * 64 * (tile + 2) ** 2 * 4
         assert 0 < problem.workspace_bytes(f"winograd f{tile}") < whole / 4
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel"), [((1, 512, 20, 20), 3), ((1, 2048, 12, 12), 3), ((1, 900, 12, 12), 5)]
+)
+def test_default_is_within_1e_5_of_double_precision(shape: tuple[int, ...], kernel: int) -> None:
+    x = torch.randn(shape)
+    weight = torch.randn(32, shape[1], kernel, kernel) * (2 / (shape[1] * kernel**2)) ** 0.5
+    expected = F.conv2d(x.double(), weight.double(), padding=kernel // 2)
+    for algorithm in ("default", "guess", "winograd"):
+        actual = layers.Conv2D(weight, padding=kernel // 2, algorithm=algorithm)(x)
+        assert (actual - expected).norm() <= 1e-5 * expected.norm(), algorithm
+
+
+def test_guess_takes_the_least_estimated_cost() -> None:
+    x, weight = torch.randn(1, 64, 56, 56), torch.randn(64, 64, 3, 3)
+    problem = make_problem(_core, "conv2d", [x], [weight], padding=1)
+    ranking = problem.ranking()
+    assert [cost for _, cost in ranking] == sorted(cost for _, cost in ranking)
+    assert {"direct", "winograd"} <= {name for name, _ in ranking} < set(ALGORITHMS)
+    assert problem.resolve("guess") == ranking[0][0] == "winograd"
+    strided = make_problem(_core, "conv2d", [x], [weight], stride=2)
+    assert "winograd" not in [name for name, _ in strided.ranking()]
 
 
 def test_smm_needs_no_workspace() -> None:

@@ -97,7 +97,15 @@ class Problem:
     def output(self) -> Spec: ...
 
     def resolve(self, algorithm: str) -> str:
-        """The algorithm that a name stands for: 'default' differs by problem."""
+        """
+        The algorithm that a name stands for: 'default' and 'guess' differ by problem.
+        """
+
+    def ranking(self) -> list[tuple[str, float]]:
+        """
+        The algorithms that can do the problem with their estimated cost in cycles, the least
+        first; nothing is run.
+        """
 
     def refusal(self, algorithm: str) -> str:
         """Why the algorithm cannot do this problem; empty where it can."""

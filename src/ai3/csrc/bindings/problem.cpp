@@ -1,3 +1,4 @@
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
@@ -79,7 +80,11 @@ void bind_problem(nb::module_& module) {
         .def_prop_ro("inputs", &Problem::inputs)
         .def_prop_ro("output", &Problem::output)
         .def("resolve", &Problem::resolve, nb::arg("algorithm"),
-             "The algorithm that a name stands for: 'default' differs by problem.")
+             "The algorithm that a name stands for: 'default' and 'guess' differ by problem.")
+        .def("ranking", &Problem::ranking,
+             "The algorithms that can do the problem with their estimated cost in cycles, the "
+             "least\n"
+             "first; nothing is run.")
         .def("refusal", &Problem::refusal, nb::arg("algorithm"),
              "Why the algorithm cannot do this problem; empty where it can.")
         .def("workspace_bytes", &Problem::workspace_bytes, nb::arg("algorithm"))

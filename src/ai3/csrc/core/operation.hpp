@@ -11,10 +11,13 @@
 //   Spec output() const;
 //   void reference(const void* const* inputs, const WeightSet&, void* output) const;
 //   static std::string_view choose(const P&);                 what "default" stands for
+//   static std::string_view guess(const P&);                  if it does: what "guess" stands for
 //   static constexpr bool takes_layouts;                      if it does: inputs may be other than
 //                                                             dense
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <map>
@@ -141,16 +144,21 @@ class Registry {
         return names;
     }
 
-    // The algorithm of the least cost among those that can do the problem, `otherwise` if none has
-    // one.
-    std::string_view cheapest(const P& problem, std::string_view otherwise) const {
-        double least = std::numeric_limits<double>::infinity();
+    // The algorithms that can do the problem and have a cost, the least first.
+    std::vector<std::pair<std::string_view, double>> ranking(const P& problem) const {
+        std::vector<std::pair<std::string_view, double>> ranked;
         for (const auto& [name, algorithm] : algorithms_) {
             if (!algorithm->refusal(problem).empty()) continue;
             const double cost = algorithm->cost(problem);
-            if (cost < least) least = cost, otherwise = algorithm->name();
+            if (std::isfinite(cost)) ranked.emplace_back(algorithm->name(), cost);
         }
-        return otherwise;
+        std::stable_sort(ranked.begin(), ranked.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; });
+        return ranked;
+    }
+    std::string_view cheapest(const P& problem, std::string_view otherwise) const {
+        const auto ranked = ranking(problem);
+        return ranked.empty() ? otherwise : ranked.front().first;
     }
 
     const Algorithm<P>& at(std::string_view name) const {
@@ -178,8 +186,10 @@ class Problem {
     virtual std::string_view op() const = 0;
     virtual const std::vector<Spec>& inputs() const = 0;
     virtual Spec output() const = 0;
-    // The name behind "default" for this problem; any other name stands for itself.
+    // The name behind "default" or "guess" for this problem; any other name stands for itself.
     virtual std::string resolve(std::string_view algorithm) const = 0;
+    // The algorithms that can do it by their estimated cost, in cycles, the least first.
+    virtual std::vector<std::pair<std::string, double>> ranking() const = 0;
     virtual std::string refusal(std::string_view algorithm) const = 0;
     virtual std::size_t workspace_bytes(std::string_view algorithm) const = 0;
     virtual std::unique_ptr<Plan> plan(std::string_view algorithm) const = 0;
@@ -211,6 +221,7 @@ class OperationOf final : public Operation {
     std::vector<std::string> algorithms() const override {
         auto names = Registry<P>::instance().names();
         names.push_back("default");
+        if constexpr (guesses) names.push_back("guess");
         return names;
     }
 
@@ -226,6 +237,8 @@ class OperationOf final : public Operation {
     }
 
   private:
+    static constexpr bool guesses = requires(const P& problem) { P::guess(problem); };
+
     class Typed final : public Problem {
       public:
         Typed(std::vector<Spec> inputs, std::shared_ptr<const WeightSet> weights,
@@ -238,7 +251,17 @@ class OperationOf final : public Operation {
         const std::vector<Spec>& inputs() const override { return inputs_; }
         Spec output() const override { return problem_.output(); }
         std::string resolve(std::string_view algorithm) const override {
-            return std::string(algorithm == "default" ? P::choose(problem_) : algorithm);
+            if (algorithm == "default") return std::string(P::choose(problem_));
+            if constexpr (guesses)
+                if (algorithm == "guess") return std::string(P::guess(problem_));
+            return std::string(algorithm);
+        }
+        std::vector<std::pair<std::string, double>> ranking() const override {
+            if constexpr (requires(const Registry<P>& registry) { registry.ranking(problem_); }) {
+                const auto ranked = Registry<P>::instance().ranking(problem_);
+                return {ranked.begin(), ranked.end()};
+            }
+            return {};
         }
         std::string refusal(std::string_view algorithm) const override {
             return at(algorithm).refusal(problem_);

@@ -174,6 +174,10 @@ void Conv2d::reference(const void* const* inputs, const WeightSet& weights, void
 
 std::string_view Conv2d::choose(const Conv2d& problem) {
     if (prefers_custom(problem, custom::conv2d_is_default)) return "custom";
+    return guess(problem);
+}
+
+std::string_view Conv2d::guess(const Conv2d& problem) {
     return Registry<Conv2d>::instance().cheapest(problem, "direct");
 }
 

@@ -46,6 +46,7 @@ struct Conv2d {
     Spec output() const;
     void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
     static std::string_view choose(const Conv2d& problem);
+    static std::string_view guess(const Conv2d& problem);
 
     DType dtype;
     bool batched, has_bias;

@@ -109,8 +109,13 @@ class WinogradPlan final : public Plan {
             parallel_for(p.threads, s.ic_blocks, [&](Index block, int thread) {
                 transform_input(image(n), block, first, count, v, own(thread) + A * A * s.m_stride);
             });
-            parallel_for(p.threads, s.oc_blocks, [&](Index block, int thread) {
-                multiply(v, block, first, count, own(thread), n, out);
+            // Few blocks of output channels are cut into ranges of tiles.
+            const Index parts =
+                std::clamp<Index>((2 * p.threads - 1) / s.oc_blocks, 1, std::min(count, s.group));
+            parallel_for(p.threads, s.oc_blocks * parts, [&](Index i, int thread) {
+                const Index begin = count * (i % parts) / parts;
+                const Index end = count * (i % parts + 1) / parts;
+                multiply(v + begin * W, i / parts, first + begin, end - begin, own(thread), n, out);
             });
         }
     }
@@ -226,13 +231,21 @@ double tile_cost(const Conv2d& p, Index m, int threads) {
     return work / threads + 0.07 * bytes;
 }
 
-// The output tile of plain 'winograd'; for some threads, whatever their number, so that the result
-// does not depend on it.
+// Relative L2 error for normal inputs and weights: it grows with the points of the transform and
+// with the square root of the sums' length. Measured.
+double error(const Conv2d& p, Index m) {
+    const double epsilons = p.KH == 5 ? (m == 2 ? 2 : 3) : m == 2 ? 0.3 : m == 4 ? 1.7 : 3.2;
+    const double epsilon = p.dtype == DType::f32 ? 0x1p-23 : 0x1p-52;
+    return epsilons * epsilon * std::sqrt(double(p.IC));
+}
+
+// The output tile of plain 'winograd': the fastest that keeps the error within 1e-5; for some
+// threads, whatever their number, so that the result does not depend on it.
 Index best_tile(const Conv2d& p) {
-    if (p.KH == 5) return 2;
     Index best = 2;
     for (Index m : {4, 6})
-        if (tile_cost(p, m, 2) < tile_cost(p, best, 2)) best = m;
+        if (m + p.KH <= 9 && error(p, m) <= 1e-5 && tile_cost(p, m, 2) < tile_cost(p, best, 2))
+            best = m;
     return best;
 }
 
@@ -240,7 +253,8 @@ template <typename F>
 auto with_plan(const Conv2d& p, Index tile, F&& f) {
     return with_type(p.dtype, [&](auto zero) {
         using T = decltype(zero);
-        if (p.KH == 5) return f(std::type_identity<WinogradPlan<T, 2, 5>>{});
+        if (p.KH == 5 && tile == 2) return f(std::type_identity<WinogradPlan<T, 2, 5>>{});
+        if (p.KH == 5) return f(std::type_identity<WinogradPlan<T, 4, 5>>{});
         if (tile == 2) return f(std::type_identity<WinogradPlan<T, 2, 3>>{});
         if (tile == 4) return f(std::type_identity<WinogradPlan<T, 4, 3>>{});
         return f(std::type_identity<WinogradPlan<T, 6, 3>>{});
@@ -259,9 +273,9 @@ class WinogradAlgorithm final : public Algorithm<Conv2d> {
     }
 
     std::string refusal(const Conv2d& p) const override {
-        if (p.KH != p.KW || (p.KH != 3 && (p.KH != 5 || tile > 2)))
+        if (p.KH != p.KW || (p.KH != 3 && (p.KH != 5 || tile > 4)))
             return "the kernel is " + std::to_string(p.KH) + "x" + std::to_string(p.KW) +
-                   (tile > 2 ? ", not 3x3" : ", not 3x3 or 5x5");
+                   (tile > 4 ? ", not 3x3" : ", not 3x3 or 5x5");
         if (p.stride_h != 1 || p.stride_w != 1) return "the stride is above 1";
         if (p.dilation_h != 1 || p.dilation_w != 1) return "the dilation is above 1";
         if (p.groups != 1) return "the channels are in groups";
