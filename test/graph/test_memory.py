@@ -80,6 +80,18 @@ def test_ever_longer_concatenations_are_parts_of_the_last() -> None:
     assert arena == 0
 
 
+def test_dense_parts_are_not_copied() -> None:
+    def halves(x: Tensor) -> Tensor:
+        left, right = torch.relu(x).chunk(2, 1)
+        return left + right[..., 1:3].relu().sum()
+
+    image = torch.randn(1, 4, 3, 3)
+    steps, _ = steps_and_arena(halves, image)
+    assert steps.count("slice") == 1
+    steps, _ = steps_and_arena(halves, image.repeat(2, 1, 1, 1))
+    assert steps.count("slice") == 3
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize(
     "function",
@@ -93,6 +105,9 @@ def test_ever_longer_concatenations_are_parts_of_the_last() -> None:
         lambda x: (lambda y: torch.cat([y, x], 1).relu() + torch.cat([y, x], 1))(x + x),
         lambda x: (lambda y: torch.cat([y.flatten(1), (y + x).flatten(1)], 1))(x + x),
         lambda x: torch.cat([torch.relu(x)], 1),
+        lambda x: torch.cat(torch.relu(x).chunk(3, 1)[::-1], 1),
+        lambda x: (lambda y: y[:, 1:].relu() + y[:, :2])(x + x),
+        lambda x: torch.cat([x[:, 1:], (x + x)[:, :1]], 1)[:, 1:].relu(),
         lambda x: torch.cat([torch.cat([x + x], 1), torch.relu(x)], 0),
     ],
 )

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from ai3.graph.graph import CONSTANT, FOREIGN, Graph
 from ai3.graph.specialize import problem_of
 from ai3.graph.weights import WeightStore
@@ -24,7 +26,7 @@ def fold_constants(graph: Graph, weights: WeightStore) -> Graph:
             result = problem_of(node, graph.specs, weights).run(
                 node.algorithm, *(arrays[name] for name in node.inputs)
             )
-            array = result.numpy()
+            array = np.array(result.numpy())
             arrays[node.name] = array
             node = replace(node, op=CONSTANT, inputs=(), attributes={}, weights=(array,))
         nodes.append(node)

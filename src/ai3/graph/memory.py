@@ -144,7 +144,16 @@ def _view_offset(node: Node, specs: Mapping[str, _core.Spec]) -> int | None:
     """At which byte of its input's memory the node's output lies as it is; None: nowhere."""
     if OPERATIONS[node.op].view:
         return 0
-    return None
+    whole, part = specs[node.inputs[0]] if node.inputs else None, specs[node.name]
+    if node.op != "slice" or whole is None or whole.layout != "dense" or not prod(part.shape):
+        return None
+    dim = node.attributes["dim"] % len(whole.shape)
+    given = slice(*(node.attributes[name] for name in ("start", "end", "step")))
+    start, _, step = given.indices(whole.shape[dim])
+    if step != 1 or prod(whole.shape[:dim]) != 1:
+        return None
+    offset: int = start * (whole.bytes // whole.shape[dim])
+    return offset
 
 
 def _place_concatenations(

@@ -35,12 +35,13 @@ def multihead_attention(
     if key_padding_mask is not None or module.bias_k is not None or module.add_zero_attn:
         raise Refusal("MultiheadAttention with padding masks, bias_k or zero attention")
     heads, width = module.num_heads, module.head_dim
+    # (N, L, E) -> (N, heads, L, E / heads); without batch_first the input is (L, N, E).
+    batched = (0, 2, 1, 3) if module.batch_first else (1, 2, 0, 3)
     if module.in_proj_weight is not None and query is key and key is value:
         packed = b.add("linear", [query], {}, [module.in_proj_weight, module.in_proj_bias])
-        parts = [
-            sliced(b, packed, -1, i * module.embed_dim, (i + 1) * module.embed_dim)
-            for i in range(3)
-        ]
+        sizes = (shape_of(query.name)[0], shape_of(query.name)[1], 3, heads, width)
+        apart = permuted(b, reshape(b, packed, sizes), (2, *(d + (d > 1) for d in batched)))
+        q, k, v = (select(b, apart, 0, i) for i in range(3))
     else:
         if module.in_proj_weight is not None:
             weights = list(module.in_proj_weight.chunk(3))
@@ -52,14 +53,12 @@ def multihead_attention(
             b.add("linear", [x], {}, [w, c])
             for x, w, c in zip((query, key, value), weights, biases, strict=True)
         ]
-    # (N, L, E) -> (N, heads, L, E / heads); without batch_first the input is (L, N, E).
-    batched = (0, 2, 1, 3) if module.batch_first else (1, 2, 0, 3)
 
-    def split(x: Value) -> Value:
-        sizes = (shape_of(x.name)[0], shape_of(x.name)[1], heads, width)
-        return permuted(b, reshape(b, x, sizes), batched)
+        def split(x: Value) -> Value:
+            sizes = (shape_of(x.name)[0], shape_of(x.name)[1], heads, width)
+            return permuted(b, reshape(b, x, sizes), batched)
 
-    q, k, v = map(split, parts)
+        q, k, v = map(split, parts)
     mixed = attention(b, q, k, v, attn_mask, is_causal=is_causal and attn_mask is None)
     back = (0, 2, 1, 3) if module.batch_first else (2, 0, 1, 3)
     shape = shape_of(query.name)
