@@ -229,6 +229,9 @@ def _refusal(candidate: Candidate, algorithms: Conv2dAlgorithms) -> tuple[str, s
         dtypes = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
         of = str(weight.dtype).removeprefix("torch.")
         return algorithms.forward, f"its weights are {of}, not one of {dtypes}"
+    if bias is not None and bias.dtype is not weight.dtype:
+        names = [str(t.dtype).removeprefix("torch.") for t in (weight, bias)]
+        return algorithms.forward, f"its weights are {names[0]} but its bias is {names[1]}"
     dtype = _DTYPES[weight.dtype]
     arrays = [t if t is None else t.detach().to(getattr(torch, dtype)) for t in (weight, bias)]
     weights = _core.Weights.of(arrays, copy=False)
