@@ -117,7 +117,8 @@ def swap_backend(
         algos: for each operation, by its name in `SUPPORTED_ALGORITHMS`, how its algorithm is
             selected, see `AlgorithmicSelector`; an operation without an entry takes "default".
         sample_input_shape: shape of the network's input, for selectors that ask for the shape of
-            each module's input, (N, C, H, W) or unbatched.
+            each module's input, (N, C, H, W) or unbatched; and for torch.export, by which networks
+            are traced that torch.fx cannot.
         dtype: float32 or float64, to convert the weights to; None keeps them.
         unsupported: as for `swap_conv2d`; or "torch": what the framework does not have runs in
             torch inside the model.
