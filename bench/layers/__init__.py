@@ -13,7 +13,7 @@ from torch import nn
 import ai3
 from ai3 import _core, layers
 from bench.case import Case
-from bench.layers import shapes
+from bench.layers import functions, shapes
 
 Call = Callable[[], object]
 Shape = tuple[int, ...]
@@ -35,6 +35,9 @@ def cases(name: str, algorithms: Iterable[str] | None = None) -> Iterator[Case]:
     """Those of an operation, or of a set of convolutions in `SETS`."""
     if name == "call_overhead":
         yield from _call_overhead()
+        return
+    if name in functions.WORK:
+        yield from functions.cases(name)
         return
     op = "conv2d" if name in SETS else name
     for work in _convolutions(name) if name in SETS else _WORK[name]():
@@ -210,4 +213,4 @@ _WORK: dict[str, Callable[[], Iterator[Work]]] = {
     "relu": _relu,
     "flatten": _flatten,
 }
-NAMES = (*_WORK, "call_overhead")
+NAMES = (*_WORK, *functions.WORK, "call_overhead")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ai3 import _core
-from test.unit.checks import check_algorithms, make_problem
+from test.unit.checks import check_algorithms, make_problem, run_in_layout
 
 ALGORITHMS = _core.algorithms()["adaptiveavgpool2d"]
 DTYPES = [torch.float32, torch.float64]
@@ -64,6 +64,22 @@ def test_equals_torch(core: ModuleType, name: str, dtype: torch.dtype) -> None:
 )
 def test_any_problem(shape: tuple[int, ...], size: tuple[int, int], dtype: torch.dtype) -> None:
     check(_core, torch.randn(shape, dtype=dtype), size)
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "blocked"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("channels", [19, 64])
+@pytest.mark.parametrize("size", [1, (7, 7), (3, 5), (9, 13)])
+def test_any_layout(
+    core: ModuleType, channels: int, size: Any, layout: str, dtype: torch.dtype
+) -> None:
+    x = torch.randn(2, channels, 7, 9, dtype=dtype)
+    spec = core.Spec(str(dtype).removeprefix("torch."), x.shape, layout)
+    problem = core.problem("adaptiveavgpool2d", [spec], None, {"output_size": size})
+    assert problem.output.layout == layout
+    actual = run_in_layout(core, problem, "direct", x)
+    expected = F.adaptive_avg_pool2d(x.double(), size).to(dtype)
+    torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

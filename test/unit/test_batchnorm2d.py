@@ -7,7 +7,13 @@ import torch
 from torch.nn import functional as F
 
 from ai3 import _core
-from test.unit.checks import assert_same_bits, check_algorithms, make_problem, run_in_place
+from test.unit.checks import (
+    assert_same_bits,
+    check_algorithms,
+    make_problem,
+    run_in_layout,
+    run_in_place,
+)
 
 ALGORITHMS = _core.algorithms()["batchnorm2d"]
 DTYPES = [torch.float32, torch.float64]
@@ -41,6 +47,23 @@ def test_larger_than_the_caches(core: ModuleType) -> None:
     expected = F.batch_norm(x.double(), mean.double(), variance.double())
     weights = [None, None, mean, variance]
     check_algorithms(core, "batchnorm2d", [x], expected, weights, reduction=1, magnitude=40)
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "blocked"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(2, 19, 5, 7), (32, 3, 3), (1, 40, 60, 61)])
+def test_any_layout(
+    core: ModuleType, shape: tuple[int, ...], layout: str, dtype: torch.dtype
+) -> None:
+    x, channels = torch.randn(shape, dtype=dtype), shape[-3]
+    weights = [*torch.randn(3, channels, dtype=dtype), torch.rand(channels, dtype=dtype) + 0.5]
+    spec = core.Spec(str(dtype).removeprefix("torch."), shape, layout)
+    problem = core.problem("batchnorm2d", [spec], core.Weights.of(weights), {"eps": 1e-3}, 2)
+    assert problem.output.layout == layout
+    weight, bias, mean, variance = weights
+    images = x if x.dim() == 4 else x[None]
+    expected = F.batch_norm(images, mean, variance, weight, bias, eps=1e-3).view(shape)
+    torch.testing.assert_close(run_in_layout(core, problem, "direct", x), expected)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

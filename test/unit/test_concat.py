@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ai3 import _core
-from test.unit.checks import check_algorithms
+from test.unit.checks import LAYOUTS, check_algorithms, run_in_layout
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -36,6 +36,36 @@ def test_equals_torch(
         inputs.append(torch.randn(one, dtype=dtype))
     expected = torch.cat(inputs, dim).double()
     check_algorithms(core, "concat", inputs, expected, reduction=0, magnitude=0, dim=dim)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("shape", "dim", "extents"),
+    [
+        ((2, 3, 4, 5), 1, [32, 64, 19]),
+        ((2, 3, 4, 5), 1, [16, 16]),
+        ((3, 4, 5), 0, [32, 3]),
+        ((2, 19, 4, 5), 0, [1, 2, 3]),
+    ],
+)
+def test_any_layout(
+    core: ModuleType, layout: str, shape: tuple[int, ...], dim: int, extents: list[int]
+) -> None:
+    inputs = [torch.randn(*shape[:dim], n, *shape[dim + 1 :]) for n in extents]
+    specs = [core.Spec("float32", x.shape, layout) for x in inputs]
+    problem = core.problem("concat", specs, None, {"dim": dim})
+    assert problem.output.layout == layout
+    assert torch.equal(run_in_layout(core, problem, "direct", *inputs), torch.cat(inputs, dim))
+
+
+def test_layouts_that_do_not_fit() -> None:
+    parts = [_core.Spec("float32", (1, n, 3, 3), "blocked") for n in (19, 32)]
+    with pytest.raises(ValueError, match=r"float32\(1, 19, 3, 3\) blocked must be dense, as its"):
+        _core.problem("concat", parts, None, {"dim": 1})
+    with pytest.raises(ValueError, match="must be dense to go on along dimension 2"):
+        _core.problem("concat", parts[:1], None, {"dim": 2})
+    with pytest.raises(ValueError, match="differ in dimension 1 only"):
+        _core.problem("concat", [parts[1], _core.Spec("float32", (1, 3, 3, 3))], None, {"dim": 1})
 
 
 @pytest.mark.parametrize(

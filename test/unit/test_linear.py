@@ -1,5 +1,6 @@
 """linear: every algorithm x shapes x dtype x instruction set level."""
 
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -26,6 +27,65 @@ def check(
     check_algorithms(
         core, "linear", [x], expected, [weight, b], reduction=terms, magnitude=partial_sum
     )
+
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "none": lambda x: x,
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": F.silu,
+    "leaky_relu": F.leaky_relu,
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("residual", [False, True], ids=["", "residual"])
+@pytest.mark.parametrize("shape, oc", [((1, 64), 10), ((9, 1500), 33), ((5, 41, 1100), 70)])
+def test_epilogue(
+    core: ModuleType,
+    shape: tuple[int, ...],
+    oc: int,
+    residual: bool,
+    activation: str,
+    dtype: torch.dtype,
+) -> None:
+    x, weight = torch.randn(shape, dtype=dtype), torch.randn(oc, shape[-1], dtype=dtype)
+    bias = torch.randn(oc, dtype=dtype)
+    inputs = [x]
+    expected = F.linear(x.double(), weight.double(), bias.double())
+    if residual:
+        inputs.append(torch.randn(*shape[:-1], oc, dtype=dtype))
+        expected = expected + inputs[1].double()
+    check_algorithms(
+        core,
+        "linear",
+        inputs,
+        ACTIVATIONS[activation](expected),
+        [weight, bias],
+        reduction=shape[-1],
+        magnitude=2 * shape[-1] ** 0.5,
+        activation=activation,
+    )
+
+
+def test_parameter_of_the_activation(core: ModuleType) -> None:
+    x, weight = torch.randn(3, 5), torch.randn(7, 5)
+    problem = make_problem(
+        core, "linear", [x], [weight], activation="elu", activation_parameter=0.3
+    )
+    expected = F.elu(F.linear(x, weight), 0.3)
+    torch.testing.assert_close(problem.run("direct", x).torch(), expected)
+
+
+def test_epilogue_that_does_not_fit() -> None:
+    x, weights = _core.Spec("float32", (4, 3)), _core.Weights.of([torch.ones(5, 3)])
+    residual = _core.Spec("float32", (5,))
+    with pytest.raises(ValueError, match=r"linear: the residual must be float32\(4, 5\)"):
+        _core.problem("linear", [x, residual], weights)
+    with pytest.raises(ValueError, match=r"activation must be one of none, relu, .* not 'swish'"):
+        _core.problem("linear", [x], weights, {"activation": "swish"})
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -96,7 +156,7 @@ def test_nan_and_infinity_reach_what_reads_them_and_nothing_else(
         ((2, 5), [torch.zeros(3, 5, 1)], r"weight must be \(OC, IC\)"),
         ((2, 5), [torch.zeros(3, 5), torch.zeros(2)], r"bias must be \(3,\), not \(2,\)"),
         ((2, 5), [torch.zeros(3, 5).double()], "input is float32 but the weights are float64"),
-        ((2, 5), [], "takes one input, a weight"),
+        ((2, 5), [], "takes an input, an optional residual, a weight"),
         ((1 << 60, 5), [torch.zeros(30, 5)], "overflows"),
     ],
 )

@@ -1,10 +1,10 @@
 // The sum over each bin's rows, then over its columns, then the division. Bins of one element are a
 // copy.
 
-#include <cstring>
-
+#include "kernels/copy.hpp"
 #include "ops/adaptiveavgpool2d/op.hpp"
 #include "ops/avgpool2d/mean.hpp"
+#include "ops/maxpool2d/channels.hpp"
 #include "ops/maxpool2d/sliding.hpp"
 
 namespace ai3 {
@@ -26,27 +26,16 @@ class Direct final : public Algorithm<AdaptiveAvgPool2d> {
     }
 
     std::unique_ptr<Plan> plan(const AdaptiveAvgPool2d& p, const WeightSet&) const override {
-        if (p.OH == p.IH && p.OW == p.IW) return copy(p);
+        if (p.OH == p.IH && p.OW == p.IW) return copy_plan(Index(p.output().bytes()), p.threads);
         return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             using T = decltype(zero);
             const Axes axes = bins(p);
             Mean<T> mean(
                 p.OH, p.OW, [&](Index oh) { return axes.h.span(oh).count; },
                 [&](Index ow) { return axes.w.span(ow).count; });
+            if (!p.dense())
+                return std::make_unique<ChannelsPlan<T, Mean<T>>>(p, axes, std::move(mean));
             return std::make_unique<Sliding<T>>(p.N * p.C, axes, p.threads, std::move(mean));
-        });
-    }
-
-  private:
-    static std::unique_ptr<Plan> copy(const AdaptiveAvgPool2d& p) {
-        constexpr Index grain = 1 << 17;
-        return make_plan([bytes = Index(p.output().bytes()), threads = p.threads](
-                             const void* const* inputs, void* output, std::byte*) {
-            parallel_ranges(threads, bytes, grain, [&](Index begin, Index end) {
-                std::memcpy(static_cast<std::byte*>(output) + begin,
-                            static_cast<const std::byte*>(inputs[0]) + begin,
-                            std::size_t(end - begin));
-            });
         });
     }
 };

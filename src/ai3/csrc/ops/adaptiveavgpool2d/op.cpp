@@ -22,18 +22,14 @@ AdaptiveAvgPool2d::AdaptiveAvgPool2d(const std::vector<Spec>& inputs, const Weig
 void AdaptiveAvgPool2d::reference(const void* const* inputs, const WeightSet&, void* output) const {
     with_type(dtype, [&](auto zero) {
         using T = decltype(zero);
-        const T* plane = static_cast<const T*>(inputs[0]);
-        T* out = static_cast<T*>(output);
-        for (Index nc = 0; nc < N * C; ++nc, plane += IH * IW)
-            for (Index oh = 0; oh < OH; ++oh)
-                for (Index ow = 0; ow < OW; ++ow) {
-                    const Span h = bin(oh, IH, OH), w = bin(ow, IW, OW);
-                    double total = 0;
-                    for (Index kh = 0; kh < h.count; ++kh)
-                        for (Index kw = 0; kw < w.count; ++kw)
-                            total += double(plane[(h.begin + kh) * IW + w.begin + kw]);
-                    *out++ = T(total / double(h.count * w.count));
-                }
+        compute_planes<T>(inputs[0], output, [&](auto at, Index oh, Index ow) {
+            const Span h = bin(oh, IH, OH), w = bin(ow, IW, OW);
+            double total = 0;
+            for (Index kh = 0; kh < h.count; ++kh)
+                for (Index kw = 0; kw < w.count; ++kw)
+                    total += double(at(h.begin + kh, w.begin + kw));
+            return T(total / double(h.count * w.count));
+        });
     });
 }
 

@@ -2,6 +2,7 @@
 
 #include "ops/avgpool2d/mean.hpp"
 #include "ops/avgpool2d/op.hpp"
+#include "ops/maxpool2d/channels.hpp"
 #include "ops/maxpool2d/sliding.hpp"
 
 namespace ai3 {
@@ -26,6 +27,8 @@ class Direct final : public Algorithm<AvgPool2d> {
             Mean<T> mean(
                 p.OH, p.OW, [&](Index oh) { return p.divisor_h(oh); },
                 [&](Index ow) { return p.divisor_w(ow); });
+            if (!p.dense())
+                return std::make_unique<ChannelsPlan<T, Mean<T>>>(p, axes(p), std::move(mean));
             return std::make_unique<Sliding<T>>(p.N * p.C, axes(p), p.threads, std::move(mean));
         });
     }

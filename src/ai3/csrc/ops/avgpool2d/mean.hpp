@@ -31,6 +31,10 @@ class Mean {
         const Vec<T> divisor = rows[std::size_t(oh)] * load(&columns[std::size_t(ow)]);
         return inverted ? v * divisor : v / divisor;
     }
+    Vec<T> finish_channels(Vec<T> v, Index oh, Index ow) const {
+        const T divisor = rows[std::size_t(oh)] * columns[std::size_t(ow)];
+        return inverted ? v * divisor : v / divisor;
+    }
 
     bool uniform() const {
         const auto same = [](const std::vector<T>& v) {

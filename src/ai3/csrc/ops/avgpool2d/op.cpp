@@ -17,21 +17,15 @@ AvgPool2d::AvgPool2d(const std::vector<Spec>& inputs, const WeightSet& weights,
 void AvgPool2d::reference(const void* const* inputs, const WeightSet&, void* output) const {
     with_type(dtype, [&](auto zero) {
         using T = decltype(zero);
-        const T* plane = static_cast<const T*>(inputs[0]);
-        T* out = static_cast<T*>(output);
-        for (Index nc = 0; nc < N * C; ++nc, plane += IH * IW)
-            for (Index oh = 0; oh < OH; ++oh)
-                for (Index ow = 0; ow < OW; ++ow) {
-                    double total = 0;
-                    for (Index kh = 0; kh < KH; ++kh)
-                        for (Index kw = 0; kw < KW; ++kw) {
-                            const Index ih = oh * stride_h + kh - pad_h;
-                            const Index iw = ow * stride_w + kw - pad_w;
-                            if (ih >= 0 && ih < IH && iw >= 0 && iw < IW)
-                                total += double(plane[ih * IW + iw]);
-                        }
-                    *out++ = T(total / double(divisor_h(oh) * divisor_w(ow)));
+        compute_planes<T>(inputs[0], output, [&](auto at, Index oh, Index ow) {
+            double total = 0;
+            for (Index kh = 0; kh < KH; ++kh)
+                for (Index kw = 0; kw < KW; ++kw) {
+                    const Index ih = oh * stride_h + kh - pad_h, iw = ow * stride_w + kw - pad_w;
+                    if (ih >= 0 && ih < IH && iw >= 0 && iw < IW) total += double(at(ih, iw));
                 }
+            return T(total / double(divisor_h(oh) * divisor_w(ow)));
+        });
     });
 }
 

@@ -16,11 +16,18 @@ class BatchNorm2dPlan final : public Plan {
             scales.push_back(T(scale));
             shifts.push_back(T(shift));
         }
+        // What fills up a last block of channels becomes zero.
+        scales.resize(scales.size() + lanes<T>);
+        shifts.resize(scales.size());
     }
 
     void run(const void* const* inputs, void* output, std::byte*) const override {
         const T* in = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
+        if (p.layout != Layout::dense) {
+            run_channels(in, out);
+            return;
+        }
         const Index size = p.N * p.C * p.plane;
         const bool past_cache = written_past_cache(size, p.plane, in, out);
         parallel_ranges(p.threads, size, elementwise_grain, [&](Index i, Index end) {
@@ -36,6 +43,28 @@ class BatchNorm2dPlan final : public Plan {
     }
 
   private:
+    // Of images whose neighbours in memory are channels, blocks of them or all.
+    void run_channels(const T* in, T* out) const {
+        constexpr Index W = lanes<T>;
+        const ImageStrides strides(p.layout, p.dtype, p.C, 1, p.plane);
+        const Index block = strides.block, blocks = strides.image / strides.block_stride;
+        const Index grain = std::max<Index>(elementwise_grain / block, 1);
+        parallel_ranges(p.threads, p.N * blocks * p.plane, grain, [&](Index i, Index end) {
+            while (i < end) {
+                const Index first = i / p.plane % blocks * block;
+                const Index stop = std::min((i / p.plane + 1) * p.plane, end);
+                for (Index c = 0; c < block; c += W) {
+                    const auto live = LaneMask<T>::first(std::min(W, block - c));
+                    const Vec<T> scale = load(&scales[std::size_t(first + c)]);
+                    const Vec<T> shift = load(&shifts[std::size_t(first + c)]);
+                    for (Index at = i * block + c; at < stop * block; at += block)
+                        live.store(out + at, live.load(in + at) * scale + shift);
+                }
+                i = stop;
+            }
+        });
+    }
+
     BatchNorm2d p;
     std::vector<T> scales, shifts;
 };

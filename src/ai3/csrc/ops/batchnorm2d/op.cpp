@@ -1,5 +1,6 @@
 #include "ops/batchnorm2d/op.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -21,6 +22,7 @@ BatchNorm2d::BatchNorm2d(const std::vector<Spec>& inputs, const WeightSet& weigh
         refuse("needs the weights weight, bias (each may be None), running_mean, running_var");
     dtype = inputs[0].dtype;
     shape = inputs[0].shape;
+    layout = inputs[0].layout;
     if (shape.size() != 3 && shape.size() != 4)
         refuse("input must be (N, C, H, W) or (C, H, W), not " + to_string(shape));
     const std::size_t channel = shape.size() - 3;
@@ -53,10 +55,15 @@ void BatchNorm2d::reference(const void* const* inputs, const WeightSet& weights,
         using T = decltype(zero);
         const T* input = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
+        const ImageStrides strides(layout, dtype, C, 1, plane);
+        std::fill_n(out, this->output().held(), T(0));
         for (Index n = 0; n < N; ++n)
             for (Index c = 0; c < C; ++c) {
                 const auto [scale, shift] = affine(weights, c);
-                for (Index i = 0; i < plane; ++i) *out++ = T(double(*input++) * scale + shift);
+                for (Index i = 0; i < plane; ++i) {
+                    const Index at = strides.at(n, c, 0, i);
+                    out[at] = T(double(input[at]) * scale + shift);
+                }
             }
     });
 }

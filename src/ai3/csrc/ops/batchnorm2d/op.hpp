@@ -2,8 +2,8 @@
 //
 //   output = (input - running_mean[c]) / sqrt(running_var[c] + eps) * weight[c] + bias[c]
 //
-// Input (N, C, H, W) or (C, H, W). Weights in order: weight or None, bias or None, running_mean,
-// running_var, each (C).
+// Input (N, C, H, W) or (C, H, W), in any layout, which is the output's too. Weights in order:
+// weight or None, bias or None, running_mean, running_var, each (C).
 #pragma once
 
 #include "core/operation.hpp"
@@ -12,12 +12,13 @@ namespace ai3 {
 
 struct BatchNorm2d {
     static constexpr std::string_view op = "batchnorm2d";
+    static constexpr bool takes_layouts = true;
 
     // Attributes: eps.
     BatchNorm2d(const std::vector<Spec>& inputs, const WeightSet& weights,
                 const Attributes& attributes, int threads);
 
-    Spec output() const { return {dtype, shape}; }
+    Spec output() const { return {dtype, shape, layout}; }
     void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
     static std::string_view choose(const BatchNorm2d&) { return "direct"; }
 
@@ -29,6 +30,7 @@ struct BatchNorm2d {
 
     DType dtype;
     Shape shape;
+    Layout layout;
     Index N, C, plane;
     double eps;
     int threads;

@@ -11,6 +11,7 @@ namespace {
 template <typename T>
 Index rows_in_panels(const Linear& p) {
     if (p.M < 96 || p.OC < lanes<T>) return 0;
+    if (PanelsPlan<T>::has_weight_lanes(p)) return p.M;
     const Index rest = p.M % lanes<T>;
     return rest * 2 <= lanes<T> ? p.M - rest : p.M;
 }
@@ -18,7 +19,8 @@ Index rows_in_panels(const Linear& p) {
 template <typename T>
 class DirectPlan final : public Plan {
   public:
-    DirectPlan(const Linear& p, const WeightSet& weights) : IC(p.IC), OC(p.OC) {
+    DirectPlan(const Linear& p, const WeightSet& weights)
+        : IC(p.IC), OC(p.OC), has_residual(p.has_residual) {
         Linear part = p;
         first = part.M = rows_in_panels<T>(p);
         if (first > 0) panels.emplace(part, weights);
@@ -29,13 +31,15 @@ class DirectPlan final : public Plan {
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
         if (panels) panels->run(inputs, output, workspace);
         if (rows) {
-            const void* in = static_cast<const T*>(inputs[0]) + first * IC;
-            rows->run(&in, static_cast<T*>(output) + first * OC, nullptr);
+            const void* rest[2] = {static_cast<const T*>(inputs[0]) + first * IC};
+            if (has_residual) rest[1] = static_cast<const T*>(inputs[1]) + first * OC;
+            rows->run(rest, static_cast<T*>(output) + first * OC, nullptr);
         }
     }
 
   private:
     Index IC, OC, first;
+    bool has_residual;
     std::optional<PanelsPlan<T>> panels;
     std::optional<RowsPlan<T>> rows;
 };

@@ -13,11 +13,15 @@ namespace {
 
 }  // namespace
 
-Linear::Linear(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes&,
-               int threads)
-    : threads(threads) {
-    if (inputs.size() != 1 || weights.size() < 1 || weights.size() > 2 || !weights.get(0))
-        refuse("takes one input, a weight and an optional bias");
+Linear::Linear(const std::vector<Spec>& inputs, const WeightSet& weights,
+               const Attributes& attributes, int threads)
+    : has_residual(inputs.size() == 2),
+      activation(activation_from(attributes.text("activation", "none"))),
+      activation_parameter(attributes.real("activation_parameter", default_parameter(activation))),
+      threads(threads) {
+    if (inputs.empty() || inputs.size() > 2 || weights.size() < 1 || weights.size() > 2 ||
+        !weights.get(0))
+        refuse("takes an input, an optional residual, a weight and an optional bias");
     const Spec& input = inputs[0];
     const Spec& weight = weights.get(0)->spec;
     const Constant* bias = weights.get(1);
@@ -38,6 +42,8 @@ Linear::Linear(const std::vector<Spec>& inputs, const WeightSet& weights, const 
     shape = input.shape;
     shape.back() = OC;
     elements(shape);
+    if (has_residual && inputs[1] != output())
+        refuse("the residual must be " + to_string(output()) + ", not " + to_string(inputs[1]));
     M = elements({input.shape.begin(), input.shape.end() - 1});
 }
 
@@ -47,13 +53,15 @@ void Linear::reference(const void* const* inputs, const WeightSet& weights, void
         const T* input = static_cast<const T*>(inputs[0]);
         const T* weight = weights.data<T>(0);
         const T* bias = weights.data<T>(1);
+        const T* residual = has_residual ? static_cast<const T*>(inputs[1]) : nullptr;
         T* out = static_cast<T*>(output);
         for (Index m = 0; m < M; ++m)
             for (Index oc = 0; oc < OC; ++oc) {
                 double total = bias ? double(bias[oc]) : 0.0;
                 for (Index ic = 0; ic < IC; ++ic)
                     total += double(input[m * IC + ic]) * double(weight[oc * IC + ic]);
-                *out++ = T(total);
+                if (residual) total += double(*residual++);
+                *out++ = T(activate(activation, activation_parameter, total));
             }
     });
 }
@@ -69,8 +77,10 @@ const RegisterCustom<Linear, custom::linear_is_default> registered_custom{
         T, const Linear& problem, const void* const* inputs, const WeightSet& weights,
         void* output) -> decltype(custom::linear(problem, (const T*)nullptr, (const T*)nullptr,
                                                  (const T*)nullptr, (T*)nullptr)) {
+        T* out = static_cast<T*>(output);
         custom::linear(problem, static_cast<const T*>(inputs[0]), weights.data<T>(0),
-                       weights.data<T>(1), static_cast<T*>(output));
+                       weights.data<T>(1), out);
+        apply(problem.epilogue(inputs, out), out, problem.M * problem.OC, problem.threads);
     }};
 }  // namespace
 

@@ -1,14 +1,18 @@
 // Fully connected layer: output[m, oc] = bias[oc] + sum over ic of weight[oc, ic] * input[m, ic].
-// Input (*, IC) of one dimension or more, weight (OC, IC), bias (OC) or none, output (*, OC).
+// Input (*, IC) of one dimension or more, weight (OC, IC), bias (OC) or none, output (*, OC). A
+// second input is a residual: it is added to the output, whose shape it has; then comes the
+// activation.
 #pragma once
 
 #include "core/operation.hpp"
+#include "kernels/epilogue.hpp"
 
 namespace ai3 {
 
 struct Linear {
     static constexpr std::string_view op = "linear";
 
+    // Attributes: activation, activation_parameter.
     Linear(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
            int threads);
 
@@ -17,11 +21,19 @@ struct Linear {
     static std::string_view choose(const Linear& problem);
 
     DType dtype;
-    bool has_bias;
+    bool has_bias, has_residual;
+    Activation activation;
+    double activation_parameter;
     Shape shape;
     // M is the product of the input's dimensions but the last.
     Index M, IC, OC;
     int threads;
+
+    template <typename T>
+    Epilogue<T> epilogue(const void* const* inputs, const T* output) const {
+        return {activation, T(activation_parameter),
+                has_residual ? static_cast<const T*>(inputs[1]) : nullptr, output};
+    }
 };
 
 }  // namespace ai3

@@ -36,15 +36,20 @@ class PanelsPlan final : public Plan {
   public:
     PanelsPlan(const Linear& problem, const WeightSet& weights)
         : p(problem), weight(weights.data<T>(0)), bias(weights.data<T>(1)) {
-        // Lanes of weight rows are lanes of the output, which otherwise has to be transposed; but
-        // the packing is worth its time for fewer of them than there are input rows only.
-        weight_lanes = p.M >= p.OC && (p.OC % W == 0 || p.OC >= 8 * W);
+        weight_lanes = has_weight_lanes(p);
         lane_rows = weight_lanes ? p.OC : p.M;
         scalar_rows = weight_lanes ? p.M : p.OC;
         const Index tiles = (scalar_rows + max_scalars - 1) / max_scalars;
         tile_rows = (scalar_rows + tiles - 1) / tiles;
         tile = tile_for<V>(tile_rows);
         half_tile = tile_for<1>(tile_rows);
+    }
+
+    // Lanes of weight rows are lanes of the output, which otherwise has to be transposed, and input
+    // rows need not fill up vectors; but the packing is worth its time for fewer weight rows than
+    // there are input rows only.
+    static bool has_weight_lanes(const Linear& p) {
+        return p.M >= p.OC && (p.OC % W == 0 || p.OC >= 8 * W);
     }
 
     static std::size_t workspace_bytes(const Linear& p) {
@@ -55,6 +60,7 @@ class PanelsPlan final : public Plan {
         const T* in = static_cast<const T*>(inputs[0]);
         const T* lane_side = weight_lanes ? weight : in;
         const T* scalar_side = weight_lanes ? in : weight;
+        const Epilogue<T> epilogue = p.epilogue(inputs, static_cast<T*>(output));
         const Index panels = (lane_rows + panel - 1) / panel;
         const Index tiles = (scalar_rows + tile_rows - 1) / tile_rows;
         // Every thread gets as much work as the others: of the panels where they divide so.
@@ -72,7 +78,7 @@ class PanelsPlan final : public Plan {
             const Index last =
                 std::min(tiles * (scalar_part + 1) / scalar_parts * tile_rows, scalar_rows);
             for (Index k = 0; k == 0 || k < p.IC; k += block_k)
-                add_block(lane_side, scalar_side, begin, end, first, last, k,
+                add_block(lane_side, scalar_side, begin, end, first, last, k, epilogue,
                           static_cast<T*>(output), reinterpret_cast<Workspace*>(workspace)[thread]);
         });
     }
@@ -81,8 +87,10 @@ class PanelsPlan final : public Plan {
     // The products of one block along IC, from element k on, of the rows [begin, end) of lanes and
     // [row, last) of scalars.
     void add_block(const T* lane_side, const T* scalar_side, Index begin, Index end, Index row,
-                   Index last, Index k, T* out, Workspace& space) const {
+                   Index last, Index k, const Epilogue<T>& epilogue, T* out,
+                   Workspace& space) const {
         const Index n = std::min(block_k, p.IC - k), panels = (end - begin + panel - 1) / panel;
+        const Finish finish{k == 0, k + n == p.IC && !epilogue.empty() ? &epilogue : nullptr};
         for (Index lane = begin; lane < end; lane += W)
             pack(lane_side + lane * p.IC + k, std::min(W, end - lane), n,
                  space.packed + (lane - begin) / panel * panel * n + (lane - begin) % panel);
@@ -100,9 +108,9 @@ class PanelsPlan final : public Plan {
                 (count > W ? tile : half_tile)(space.packed + i * panel * n, space.scalars, n,
                                                space.sums);
                 if (weight_lanes)
-                    add_rows(space.sums, C, count, k == 0, lane, out + row * p.OC + lane);
+                    add_rows(space.sums, C, count, finish, lane, out + row * p.OC + lane);
                 else
-                    add_columns(space.sums, count, C, k == 0, row, out + lane * p.OC + row);
+                    add_columns(space.sums, count, C, finish, row, out + lane * p.OC + row);
             }
         }
     }
@@ -140,23 +148,35 @@ class PanelsPlan final : public Plan {
             for (int v = 0; v < vectors; ++v) store(sums + c * panel + v * W, acc[c][v]);
     }
 
-    // A vector of output elements, from column `oc` on: begins with the bias, then adds up.
-    void add(LaneMask<T> mask, Vec<T> sum, bool first, Index oc, T* out) const {
-        const Vec<T> before = !first ? mask.load(out) : bias ? mask.load(bias + oc) : Vec<T>{};
-        mask.store(out, before + sum);
+    // What is done to sums beside adding them up: the first are added to the bias, the last are
+    // those that have an epilogue, if there is one.
+    struct Finish {
+        bool first;
+        const Epilogue<T>* epilogue;
+    };
+
+    // A vector of output elements, from column `oc` on.
+    void add(LaneMask<T> mask, Vec<T> sum, Finish finish, Index oc, T* out) const {
+        if (!finish.first)
+            sum += mask.load(out);
+        else if (bias)
+            sum += mask.load(bias + oc);
+        if (finish.epilogue) sum = (*finish.epilogue)(sum, out, mask);
+        mask.store(out, sum);
     }
 
     // sums (rows, panel) to as many rows and `columns` columns of the output, from column `oc` on.
-    void add_rows(const T* sums, Index rows, Index columns, bool first, Index oc, T* out) const {
+    void add_rows(const T* sums, Index rows, Index columns, Finish finish, Index oc, T* out) const {
         for (Index c = 0; c < columns; c += W) {
             const auto mask = LaneMask<T>::first(std::min(W, columns - c));
             for (Index row = 0; row < rows; ++row)
-                add(mask, load(sums + row * panel + c), first, oc + c, out + row * p.OC + c);
+                add(mask, load(sums + row * panel + c), finish, oc + c, out + row * p.OC + c);
         }
     }
 
     // The same of sums (columns, panel), which are transposed on their way.
-    void add_columns(const T* sums, Index rows, Index columns, bool first, Index oc, T* out) const {
+    void add_columns(const T* sums, Index rows, Index columns, Finish finish, Index oc,
+                     T* out) const {
         for (Index c = 0; c < columns; c += W) {
             const auto mask = LaneMask<T>::first(std::min(W, columns - c));
             for (Index row = 0; row < rows; row += W) {
@@ -164,7 +184,7 @@ class PanelsPlan final : public Plan {
                 for (Index l = 0; l < W; ++l) square[l] = load(sums + (c + l) * panel + row);
                 transpose<T>(square);
                 for (Index l = 0; l < std::min(W, rows - row); ++l)
-                    add(mask, square[l], first, oc + c, out + (row + l) * p.OC + c);
+                    add(mask, square[l], finish, oc + c, out + (row + l) * p.OC + c);
             }
         }
     }

@@ -43,6 +43,7 @@ class RowsPlan final : public Plan {
         constexpr Index grain_bytes = 1 << 16, task_bytes = 1 << 18;
         const T* in = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
+        const Epilogue<T> epilogue = p.epilogue(inputs, out);
         const Index bytes = p.OC * p.IC * Index(sizeof(T));
         const Index wanted =
             std::max(bytes / task_bytes, std::min<Index>(8 * p.threads, bytes * p.M / grain_bytes));
@@ -53,10 +54,20 @@ class RowsPlan final : public Plan {
             const Index end = std::min(tiles * (i + 1) / tasks * columns, p.OC);
             for (Index k = 0; k == 0 || k < p.IC; k += block)
                 add_block(in, out, begin, end, k, std::min(block, p.IC - k));
+            if (!epilogue.empty())
+                for (Index m = 0; m < p.M; ++m)
+                    finish(epilogue, out + m * p.OC + begin, end - begin);
         });
     }
 
   private:
+    static void finish(const Epilogue<T>& epilogue, T* out, Index n) {
+        for (Index i = 0; i < n; i += W) {
+            const auto live = LaneMask<T>::first(std::min(W, n - i));
+            live.store(out + i, epilogue(live.load(out + i), out + i, live));
+        }
+    }
+
     // The output columns [begin, end) of all rows: adds the products of elements [k, k + n).
     void add_block(const T* in, T* out, Index begin, Index end, Index k, Index n) const {
         for (Index oc = begin; oc < end; oc += columns) {

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "ops/maxpool2d/channels.hpp"
 #include "ops/maxpool2d/op.hpp"
 #include "ops/maxpool2d/sliding.hpp"
 
@@ -13,6 +14,7 @@ struct Largest {
     static Vec<T> neutral() { return broadcast(-std::numeric_limits<T>::infinity()); }
     static Vec<T> combine(Vec<T> a, Vec<T> b) { return larger<T>(a, b); }
     static Vec<T> finish(Vec<T> v, Index, Index) { return v; }
+    static Vec<T> finish_channels(Vec<T> v, Index, Index) { return v; }
     static bool uniform() { return true; }
 };
 
@@ -32,6 +34,8 @@ class Direct final : public Algorithm<MaxPool2d> {
     std::unique_ptr<Plan> plan(const MaxPool2d& p, const WeightSet&) const override {
         return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             using T = decltype(zero);
+            if (!p.dense())
+                return std::make_unique<ChannelsPlan<T, Largest<T>>>(p, axes(p), Largest<T>{});
             return std::make_unique<Sliding<T>>(p.N * p.C, axes(p), p.threads, Largest<T>{});
         });
     }

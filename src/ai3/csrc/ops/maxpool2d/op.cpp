@@ -15,22 +15,18 @@ MaxPool2d::MaxPool2d(const std::vector<Spec>& inputs, const WeightSet& weights,
 void MaxPool2d::reference(const void* const* inputs, const WeightSet&, void* output) const {
     with_type(dtype, [&](auto zero) {
         using T = decltype(zero);
-        const T* plane = static_cast<const T*>(inputs[0]);
-        T* out = static_cast<T*>(output);
-        for (Index nc = 0; nc < N * C; ++nc, plane += IH * IW)
-            for (Index oh = 0; oh < OH; ++oh)
-                for (Index ow = 0; ow < OW; ++ow) {
-                    T largest = -std::numeric_limits<T>::infinity();
-                    for (Index kh = 0; kh < KH; ++kh)
-                        for (Index kw = 0; kw < KW; ++kw) {
-                            const Index ih = oh * stride_h + kh * dilation_h - pad_h;
-                            const Index iw = ow * stride_w + kw * dilation_w - pad_w;
-                            if (ih < 0 || ih >= IH || iw < 0 || iw >= IW) continue;
-                            const T x = plane[ih * IW + iw];
-                            if (x > largest || x != x) largest = x;
-                        }
-                    *out++ = largest;
+        compute_planes<T>(inputs[0], output, [&](auto at, Index oh, Index ow) {
+            T largest = -std::numeric_limits<T>::infinity();
+            for (Index kh = 0; kh < KH; ++kh)
+                for (Index kw = 0; kw < KW; ++kw) {
+                    const Index ih = oh * stride_h + kh * dilation_h - pad_h;
+                    const Index iw = ow * stride_w + kw * dilation_w - pad_w;
+                    if (ih < 0 || ih >= IH || iw < 0 || iw >= IW) continue;
+                    const T x = at(ih, iw);
+                    if (x > largest || x != x) largest = x;
                 }
+            return largest;
+        });
     });
 }
 

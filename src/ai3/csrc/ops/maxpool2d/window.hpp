@@ -1,10 +1,13 @@
 // What problems of pooling share: windows of KH x KW elements that slide over every plane of the
-// input, (N, C, IH, IW) or (C, IH, IW). The window of output (oh, ow) is made of the elements
+// input, (N, C, IH, IW) or (C, IH, IW), in any layout, which is the output's too. The window of
+// output (oh, ow) is made of the elements
 //
 //   ih = oh * stride_h + kh * dilation_h - pad_h,   iw = ow * stride_w + kw * dilation_w - pad_w
 //
 // that lie inside of the plane.
 #pragma once
+
+#include <algorithm>
 
 #include "core/operation.hpp"
 
@@ -33,6 +36,7 @@ struct Pooling2d {
         if (shape.size() != 3 && shape.size() != 4)
             refuse(op, "input must be (N, C, H, W) or (C, H, W), not " + to_string(shape));
         dtype = inputs[0].dtype;
+        layout = inputs[0].layout;
         batched = shape.size() == 4;
         N = batched ? shape[0] : 1;
         C = shape[shape.size() - 3], IH = shape[shape.size() - 2], IW = shape[shape.size() - 1];
@@ -76,15 +80,34 @@ struct Pooling2d {
         elements(output().shape);
     }
 
-    Spec output() const { return {dtype, batched ? Shape{N, C, OH, OW} : Shape{C, OH, OW}}; }
+    Spec output() const {
+        return {dtype, batched ? Shape{N, C, OH, OW} : Shape{C, OH, OW}, layout};
+    }
+    bool dense() const { return layout == Layout::dense; }
 
     DType dtype;
+    Layout layout;
     bool batched;
     Index N, C, IH, IW, OH = 0, OW = 0, KH = 1, KW = 1;
     Index stride_h = 1, stride_w = 1, pad_h = 0, pad_w = 0, dilation_h = 1, dilation_w = 1;
     int threads;
 
   protected:
+    // For each output, value(at, oh, ow), where at(ih, iw) is an element of the same plane.
+    template <typename T, typename Value>
+    void compute_planes(const void* input, void* output, Value value) const {
+        const T* in = static_cast<const T*>(input);
+        T* out = static_cast<T*>(output);
+        const ImageStrides from(layout, dtype, C, IH, IW), to(layout, dtype, C, OH, OW);
+        std::fill_n(out, this->output().held(), T(0));
+        for (Index n = 0; n < N; ++n)
+            for (Index c = 0; c < C; ++c)
+                for (Index oh = 0; oh < OH; ++oh)
+                    for (Index ow = 0; ow < OW; ++ow)
+                        out[to.at(n, c, oh, ow)] = value(
+                            [&](Index ih, Index iw) { return in[from.at(n, c, ih, iw)]; }, oh, ow);
+    }
+
     [[noreturn]] static void refuse(std::string_view op, const std::string& what) {
         throw std::invalid_argument(std::string(op) + ": " + what);
     }
