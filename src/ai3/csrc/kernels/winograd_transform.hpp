@@ -64,21 +64,6 @@ struct Winograd {
     static constexpr Matrix<alpha, R> G = make_weight();
     static constexpr Matrix<M, alpha> AT = make_output();
 
-    // u (alpha, alpha) = G g GT of one kernel g (R, R).
-    template <typename T>
-    static void weight(const T* g, double* u) {
-        double half[alpha][R] = {};
-        for (int i = 0; i < alpha; ++i)
-            for (int j = 0; j < R; ++j)
-                for (int k = 0; k < R; ++k) half[i][j] += G[i][k] * double(g[k * R + j]);
-        for (int i = 0; i < alpha; ++i)
-            for (int j = 0; j < alpha; ++j) {
-                double total = 0;
-                for (int k = 0; k < R; ++k) total += half[i][k] * G[j][k];
-                u[i * alpha + j] = total;
-            }
-    }
-
     // Vectors of kernels: (R, R) vectors at `in` to (alpha, alpha) at `out` that are `stride`
     // apart, u = G g GT. In double precision, as what the rounding of weights adds is not small.
     template <typename T>

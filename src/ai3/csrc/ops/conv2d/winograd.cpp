@@ -11,6 +11,7 @@
 
 #include "core/simd.hpp"
 #include "kernels/channel_tile.hpp"
+#include "kernels/gather_channels.hpp"
 #include "kernels/winograd_transform.hpp"
 #include "ops/conv2d/op.hpp"
 #include "ops/conv2d/output.hpp"
@@ -193,21 +194,27 @@ class WinogradPlan final : public Plan {
             T* to = bias + padded_oc;
             const T* from_bias = weights.data<T>(1);
             const T* from = weights.data<T>(0);
-            parallel_for(p.threads, s.oc_blocks, [&](Index block, int) {
-                const Index first = block * block_width;
+            const bool streamed = bytes > std::size_t{8} << 20;
+            for (Index oc = 0; oc < padded_oc; ++oc)
+                bias[oc] = oc < p.OC && from_bias ? from_bias[oc] : T(0);
+            parallel_for(p.threads, s.oc_blocks * s.ic_blocks, [&](Index i, int) {
+                const Index first = i / s.ic_blocks * block_width, first_ic = i % s.ic_blocks * W;
                 const Index width = std::min(block_width, padded_oc - first);
-                T* start = to + first * K * A * A;
-                std::fill(start, start + width * K * A * A, T(0));
-                for (Index c = 0; c < width; ++c) {
-                    const Index oc = first + c;
-                    bias[oc] = oc < p.OC && from_bias ? from_bias[oc] : T(0);
-                    if (oc >= p.OC) continue;
-                    for (Index ic = 0; ic < p.IC; ++ic) {
-                        double u[A * A];
-                        F::weight(from + (oc * p.IC + ic) * R * R, u);
-                        for (int i = 0; i < A * A; ++i) start[(i * K + ic) * width + c] = T(u[i]);
-                    }
+                T* start = to + first * K * A * A + first_ic * width;
+                // The kernels of W x W channels, output channels side by side.
+                alignas(cache_line) T kernels[W * R * R * W];
+                const Index count = std::min<Index>(W, p.IC - first_ic) * R * R;
+                std::fill(kernels + count * W, std::end(kernels), T(0));
+                for (Index v = 0; v < width; v += W) {
+                    const T* rows = from + ((first + v) * p.IC + first_ic) * R * R;
+                    for (Index k = 0; k < count; k += W)
+                        gather_channels(rows + k, p.IC * R * R, std::min<Index>(W, count - k),
+                                        p.OC - first - v, kernels + k * W, W);
+                    for (Index ic = 0; ic < W; ++ic)
+                        F::weight(kernels + ic * R * R * W, start + ic * width + v, K * width,
+                                  streamed);
                 }
+                if (streamed) stream_fence();
             });
         });
     }
