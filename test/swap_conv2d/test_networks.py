@@ -50,7 +50,8 @@ class Recorder(TorchDispatchMode):
         keywords: Mapping[str, Any] | None = None,
     ) -> Any:
         if function is torch.ops.ai3.conv2d.default:
-            self.algorithms.append(arguments[-1])
+            names = [argument.name for argument in function._schema.arguments]
+            self.algorithms.append(arguments[names.index("algorithm")])
         return function(*arguments, **(keywords or {}))
 
 

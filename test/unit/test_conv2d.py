@@ -89,6 +89,7 @@ CASES = {
     "groups_2": Case((1, 8, 11, 13), 16, (3, 3), {"groups": 2, "padding": 1}),
     "groups_tails": Case((2, 9, 6, 6), 21, (3, 3), {"groups": 3, "padding": 1}),
     "grouped_wide": Case((1, 6, 8, 8), 66, (3, 3), {"groups": 2, "padding": 1}),
+    "grouped_few_pixels": Case((1, 704, 3, 3), 1232, (3, 3), {"groups": 11, "padding": 1}),
     "depthwise": Case((2, 20, 14, 15), 20, (3, 3), {"groups": 20, "padding": 1}),
     "depthwise_stride_2": Case((1, 5, 13, 12), 5, (5, 5), {"groups": 5, "stride": 2, "padding": 2}),
     "depthwise_multiplier": Case((1, 4, 9, 9), 12, (3, 3), {"groups": 4, "padding": 1}),

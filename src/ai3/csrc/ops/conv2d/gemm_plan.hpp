@@ -46,6 +46,8 @@ struct GemmBlocks {
     Index tiles, padded_oc;
     // Tasks for an image are panels x parts of the passes or, in a single group, of the tiles.
     Index parts;
+    // Tiles of one group that a task sums at a time.
+    Index summed_tiles;
 
     explicit GemmBlocks(const Conv2d& p)
         : P(p.OH * p.OW), taps(p.KH * p.KW), K(p.group_ic() * taps) {
@@ -77,6 +79,7 @@ struct GemmBlocks {
         const Index units = by_channels ? p.groups * tiles : p.groups > 1 ? passes : tiles;
         const Index tasks = p.N * panels, wanted = p.threads == 1 ? 1 : 8 * p.threads;
         parts = std::clamp<Index>((wanted + tasks - 1) / tasks, 1, units);
+        summed_tiles = blocks == 1 ? 1 : std::min(tiles, (units + parts - 1) / parts);
     }
 
     // Block i of the rows of a group whose first channel is `channel`.
@@ -99,8 +102,7 @@ struct GemmBlocks {
     // Sums of pixels x vectors of channels.
     std::size_t sum_bytes() const {
         if (!by_channels) return 0;
-        const Index most = blocks == 1 ? 1 : (tiles + parts - 1) / parts + 1;
-        return align_up(std::size_t((P + W) * std::min(most, tiles) * max_vectors * W) * sizeof(T));
+        return align_up(std::size_t((P + W) * summed_tiles * max_vectors * W) * sizeof(T));
     }
 };
 
