@@ -17,8 +17,11 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor, algorithm: str = 
 
 
 def fits(conv: nn.Module, algorithm: str) -> bool:
-    """Whether a convolution is one that the algorithm does: Winograd's tiles fit few kernels."""
+    """Whether a convolution is one that the algorithm does: Winograd's tiles fit few kernels, the
+    Fourier transform none with a stride."""
     assert isinstance(conv, nn.Conv2d)
+    if algorithm == "fft":
+        return conv.stride == (1, 1)
     if "winograd" not in algorithm:
         return True
     kernels = [(3, 3)] if algorithm == "winograd f6" else [(3, 3), (5, 5)]

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/simd.hpp"
+#include "kernels/pixel_panel.hpp"
 #include "ops/conv2d/op.hpp"
 
 namespace ai3 {
@@ -25,6 +26,7 @@ class Pieces {
     explicit Pieces(const Conv2d& problem)
         : p(problem),
           stride(p.stride_w == 1 || p.stride_w == 2 || p.stride_w == 4 ? p.stride_w : 0),
+          lane_bits(all_lanes(std::max<Index>(stride, 1))),
           flat(p.OW == p.IW && p.stride_h == 1 && p.stride_w == 1 &&
                p.padding_mode == PaddingMode::zeros) {}
 
@@ -40,12 +42,12 @@ class Pieces {
     // `tap`, which goes to `to`.
     template <typename Put>
     void each(Index tap, Index pixel, Index pixels, Index to, Put&& put) const {
-        const Index h = tap / p.KW * p.dilation_h - p.pad_top;
-        const Index w = tap % p.KW * p.dilation_w - p.pad_left;
+        const Index kh = divide(tap, p.KW), kw = tap - kh * p.KW;
+        const Index h = kh * p.dilation_h - p.pad_top, w = kw * p.dilation_w - p.pad_left;
         const auto piece = [&](Index from, Index at, std::uint64_t bits) {
             put(Piece{std::int32_t(from), std::uint32_t(at), bits});
         };
-        Index oh = pixel / p.OW, ow = pixel % p.OW;
+        Index oh = divide(pixel, p.OW), ow = pixel - oh * p.OW;
         if (flat) {
             for (Index done = 0; done < pixels; done += W) {
                 const Index n = std::min(W, pixels - done);
@@ -75,8 +77,10 @@ class Pieces {
             }
             // Columns [begin, end) of these n see the image itself.
             const Index shift = ow * p.stride_w + w, s = p.stride_w, row = ih * p.IW;
-            const Index begin = std::clamp<Index>(shift < 0 ? (-shift + s - 1) / s : 0, 0, n);
-            const Index end = std::clamp<Index>((p.IW - shift + s - 1) / s, begin, n);
+            const auto columns = [&](Index width) {  // of which all lie to the left
+                return width <= 0 ? 0 : std::min(n, divide(width + s - 1, s));
+            };
+            const Index begin = columns(-shift), end = std::max(begin, columns(p.IW - shift));
             if (p.padding_mode == PaddingMode::zeros) {
                 for (Index i = 0; i < n; i += W) {
                     const Index low = std::clamp<Index>(begin - i, 0, W);
@@ -111,16 +115,40 @@ class Pieces {
         }
     }
 
+    // The same for `channels` planes of the input, `size` elements of `to` for each.
+    void copy_channels(const Piece* begin, const Piece* end, const T* plane, Index channels, T* to,
+                       Index size) const {
+        constexpr Index ahead = 4;
+        const Index plane_size = p.IH * p.IW;
+        for (Index c = 0; c < channels; ++c, plane += plane_size, to += size) {
+            // The last row of the kernel is the one whose pixels have not been met before.
+            if (c + ahead < channels)
+                for (const Piece* piece = end - std::min<Index>(panel_vectors, end - begin);
+                     piece != end; ++piece)
+                    __builtin_prefetch(plane + ahead * plane_size + piece->from);
+            copy(begin, end, plane, to);
+        }
+    }
+
   private:
     static std::uint64_t first(Index n) { return (std::uint64_t{1} << n) - 1; }
 
     // Lanes [low, high), `stride` bits apart.
     std::uint64_t spaced(Index low, Index high) const {
-        std::uint64_t bits = 0;
+        if (low == high) return 0;
         const Index apart = std::max<Index>(stride, 1);
-        for (Index l = low; l < high; ++l) bits |= std::uint64_t{1} << (l * apart);
+        const std::uint64_t below = first(low * apart);
+        return lane_bits & ~below & (high == W ? ~std::uint64_t{0} : first(high * apart));
+    }
+
+    static std::uint64_t all_lanes(Index apart) {
+        std::uint64_t bits = 0;
+        for (Index l = 0; l < W; ++l) bits |= std::uint64_t{1} << (l * apart);
         return bits;
     }
+
+    // Of numbers below 2^31, which is faster than of 64 bits.
+    static Index divide(Index a, Index by) { return Index(std::uint32_t(a) / std::uint32_t(by)); }
 
     template <int S>
     void copy(const Piece* begin, const Piece* end, const T* plane, T* to, Index limit) const {
@@ -163,6 +191,7 @@ class Pieces {
 
     Conv2d p;
     Index stride;
+    std::uint64_t lane_bits;
     bool flat;
 };
 

@@ -59,7 +59,7 @@ struct GemmBlocks {
         panel_vectors = (pixel_vectors + panels - 1) / panels;
         pitch = panel_vectors * W;
 
-        const Index deepest = by_channels ? 512 : 128;
+        const Index deepest = by_channels ? 512 : 256;
         tap_blocks = (taps + deepest - 1) / deepest;
         block_taps = (taps + tap_blocks - 1) / tap_blocks;
         const Index channel_blocks = tap_blocks > 1 ? p.group_ic() : (K + deepest - 1) / deepest;

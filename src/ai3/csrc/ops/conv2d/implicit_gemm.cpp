@@ -36,10 +36,9 @@ class ImplicitColumns {
                             [&](const Piece& piece) { *end++ = piece; });
             list.count = end - list.pieces;
         }
-        for (Index c = 0; c < block.channels; ++c)
-            pieces.copy(list.pieces, list.pieces + list.count,
-                        image + (block.channel + c) * p.IH * p.IW,
-                        packed + c * block.taps * b.pitch);
+        pieces.copy_channels(list.pieces, list.pieces + list.count,
+                             image + block.channel * p.IH * p.IW, block.channels, packed,
+                             block.taps * b.pitch);
         return {packed, b.pitch};
     }
 

@@ -29,9 +29,8 @@ class PrecomputedColumns {
         T* const packed = reinterpret_cast<T*>(own);
         const Index* start = table->as<Index>() + panel * b.tap_blocks + block.tap / b.block_taps;
         const Piece* list = reinterpret_cast<const Piece*>(table->data() + starts_bytes());
-        for (Index c = 0; c < block.channels; ++c)
-            pieces.copy(list + start[0], list + start[1], image + (block.channel + c) * p.IH * p.IW,
-                        packed + c * block.taps * b.pitch);
+        pieces.copy_channels(list + start[0], list + start[1], image + block.channel * p.IH * p.IW,
+                             block.channels, packed, block.taps * b.pitch);
         return {packed, b.pitch};
     }
 
