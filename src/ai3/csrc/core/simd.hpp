@@ -279,6 +279,26 @@ inline void deinterleave(Vec<T>& a, Vec<T>& b) {
     detail::deinterleave<T>(a, b, std::make_integer_sequence<int, lanes<T>>{});
 }
 
+// Lane l is p[l * S] where bit l * S is set, else zero; other memory is not touched. S is 1, 2
+// or 4.
+template <typename T, int S>
+inline Vec<T> load_strided(const T* p, std::uint64_t bits) {
+    constexpr int W = lanes<T>;
+    Vec<T> x[S];
+#pragma GCC unroll 4
+    for (int i = 0; i < S; ++i) {
+        const unsigned here = unsigned(bits >> (i * W)) & LaneMask<T>::all;
+        x[i] = here == LaneMask<T>::all ? load(p + i * W) : LaneMask<T>(here).load(p + i * W);
+    }
+    if constexpr (S == 4) {
+        deinterleave<T>(x[0], x[1]);
+        deinterleave<T>(x[2], x[3]);
+        x[1] = x[2];
+    }
+    if constexpr (S > 1) deinterleave<T>(x[0], x[1]);
+    return x[0];
+}
+
 // Transposes a square of lanes<T> vectors in registers.
 template <typename T>
 inline void transpose(Vec<T>* rows) {

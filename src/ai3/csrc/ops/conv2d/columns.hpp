@@ -161,26 +161,10 @@ class Pieces {
                 .store(to + begin->to, read<S>(*begin, plane + begin->from));
     }
 
-    static Vec<T> load_bits(const T* from, std::uint64_t bits) {
-        const unsigned here = unsigned(bits) & LaneMask<T>::all;
-        return here == LaneMask<T>::all ? load(from) : LaneMask<T>(here).load(from);
-    }
-
     template <int S>
     Vec<T> read(const Piece& piece, const T* from) const {
-        if constexpr (S == 1) {
-            return load_bits(from, piece.bits);
-        } else if constexpr (S == 2) {
-            Vec<T> a = load_bits(from, piece.bits), b = load_bits(from + W, piece.bits >> W);
-            deinterleave<T>(a, b);
-            return a;
-        } else if constexpr (S == 4) {
-            Vec<T> x[4];
-            for (int i = 0; i < 4; ++i) x[i] = load_bits(from + i * W, piece.bits >> (i * W));
-            deinterleave<T>(x[0], x[1]);
-            deinterleave<T>(x[2], x[3]);
-            deinterleave<T>(x[0], x[2]);
-            return x[0];
+        if constexpr (S > 0) {
+            return load_strided<T, S>(from, piece.bits);
         } else {
             Vec<T> x{};
             for (int l = 0; l < W; ++l)

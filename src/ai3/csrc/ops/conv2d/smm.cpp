@@ -19,12 +19,12 @@ class SmmPlan final : public Plan {
     static constexpr int W = lanes<T>;
     static constexpr int PV = 3;
     static constexpr int OCT = accumulators >= 24 ? 8 : 4;
-    static constexpr int max_taps = 32;
+    static constexpr int max_taps = 128;
 
     // How the lanes of a tile lie in the input: whole vectors, vectors with lanes
-    // outside of the image, or anything (strides, padding by mirrored or repeated
-    // pixels).
-    enum class Access { whole, masked, gathered };
+    // outside of the image, the same with every second or fourth pixel, or anything
+    // (other strides, padding by mirrored or repeated pixels).
+    enum class Access { whole, masked, second, fourth, gathered };
 
     // For at most max_taps positions of the kernel: where in an input plane the
     // lanes lie.
@@ -33,6 +33,7 @@ class SmmPlan final : public Plan {
         int count;
         Index offset[max_taps][PV];
         LaneMask<T> mask[max_taps][PV];
+        std::uint64_t bits[max_taps][PV];
         std::int32_t index[max_taps][PV][W];
     };
 
@@ -52,6 +53,7 @@ class SmmPlan final : public Plan {
         const T* input = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
         const bool streamed = streams<T>(p, out) && row_pixels % W == 0;
+        const Epilogue<T> epilogue = p.epilogue(inputs, out);
         const Index units = p.groups * group_tiles, tiles = (vectors + PV - 1) / PV;
         const Index parts =
             p.threads == 1 ? 1 : std::clamp<Index>(8 * p.threads / (p.N * tiles), 1, units);
@@ -61,20 +63,19 @@ class SmmPlan final : public Plan {
             T* to = out + n * p.OC * p.OH * p.OW;
             const Index begin = units * part / parts, end = units * (part + 1) / parts;
             if (first + PV <= vectors)
-                run_pixels<PV>(image, to, first, begin, end, streamed);
+                run_pixels<PV>(image, to, first, begin, end, streamed, epilogue);
             else
                 for (Index v = first; v < vectors; ++v)
-                    run_pixels<1>(image, to, v, begin, end, streamed);
+                    run_pixels<1>(image, to, v, begin, end, streamed, epilogue);
         });
-        apply(p.epilogue(inputs, out), out, p.output().held(), p.threads);
     }
 
   private:
     // The vectors [first, first + V) of pixels for the tiles [begin, end) of
     // output channels.
     template <int V>
-    void run_pixels(const T* image, T* out, Index first, Index begin, Index end,
-                    bool streamed) const {
+    void run_pixels(const T* image, T* out, Index first, Index begin, Index end, bool streamed,
+                    const Epilogue<T>& epilogue) const {
         Index at[V];
         LaneMask<T> live[V];
         for (int v = 0; v < V; ++v) {
@@ -107,10 +108,11 @@ class SmmPlan final : public Plan {
                 for (int o = 0; o < channels; ++o)
                     for (int v = 0; v < V; ++v) {
                         T* pixels = out + (oc + o) * out_plane + at[v];
+                        const Vec<T> result = epilogue(acc[o * V + v], pixels, live[v]);
                         if (streamed)
-                            stream(pixels, acc[o * V + v]);
+                            stream(pixels, result);
                         else
-                            live[v].store(pixels, acc[o * V + v]);
+                            live[v].store(pixels, result);
                     }
             }
         }
@@ -124,6 +126,10 @@ class SmmPlan final : public Plan {
                 return reduce_with<V, C, Access::whole>(taps, in, w, acc);
             case Access::masked:
                 return reduce_with<V, C, Access::masked>(taps, in, w, acc);
+            case Access::second:
+                return reduce_with<V, C, Access::second>(taps, in, w, acc);
+            case Access::fourth:
+                return reduce_with<V, C, Access::fourth>(taps, in, w, acc);
             case Access::gathered:
                 return reduce_with<V, C, Access::gathered>(taps, in, w, acc);
         }
@@ -148,6 +154,10 @@ class SmmPlan final : public Plan {
                         x[v] = load(in + taps.offset[t][v]);
                     else if constexpr (access == Access::masked)
                         x[v] = taps.mask[t][v].load(in + taps.offset[t][v]);
+                    else if constexpr (access == Access::second)
+                        x[v] = load_strided<T, 2>(in + taps.offset[t][v], taps.bits[t][v]);
+                    else if constexpr (access == Access::fourth)
+                        x[v] = load_strided<T, 4>(in + taps.offset[t][v], taps.bits[t][v]);
                     else
                         x[v] = gather(in, taps.index[t][v]);
                 }
@@ -167,21 +177,30 @@ class SmmPlan final : public Plan {
     template <int V>
     void find_taps(Taps& taps, const Index* at, const LaneMask<T>* live, Index first) const {
         taps.count = int(std::min<Index>(max_taps, p.KH * p.KW - first));
-        bool whole = true, consecutive = p.stride_w == 1;
+        const bool regular = p.stride_w == 1 || p.stride_w == 2 || p.stride_w == 4;
+        bool whole = p.stride_w == 1, zeros = regular;
         for (int t = 0; t < taps.count; ++t) {
             const Index h = (first + t) / p.KW * p.dilation_h - p.pad_top;
             const Index w = (first + t) % p.KW * p.dilation_w - p.pad_left;
-            for (int v = 0; v < V && consecutive; ++v) {
+            for (int v = 0; v < V && zeros; ++v) {
                 const unsigned bits = inside(at[v], live[v].bits(), h, w);
-                taps.offset[t][v] = (at[v] / p.OW * p.stride_h + h) * p.IW + at[v] % p.OW + w;
+                taps.offset[t][v] =
+                    (at[v] / p.OW * p.stride_h + h) * p.IW + at[v] % p.OW * p.stride_w + w;
                 taps.mask[t][v] = LaneMask<T>(bits);
+                taps.bits[t][v] = 0;
+                for (int l = 0; l < W && p.stride_w > 1 && regular; ++l)
+                    taps.bits[t][v] |= std::uint64_t{bits >> l & 1} << (l * p.stride_w);
                 whole &= bits == LaneMask<T>::all;
                 // What other padding shows lies elsewhere.
-                consecutive &= bits == live[v].bits() || p.padding_mode == PaddingMode::zeros;
+                zeros &= bits == live[v].bits() || p.padding_mode == PaddingMode::zeros;
             }
         }
-        taps.access = !consecutive ? Access::gathered : whole ? Access::whole : Access::masked;
-        if (!consecutive) find_lanes<V>(taps, at, live, first);
+        taps.access = !zeros            ? Access::gathered
+                      : p.stride_w == 2 ? Access::second
+                      : p.stride_w == 4 ? Access::fourth
+                      : whole           ? Access::whole
+                                        : Access::masked;
+        if (!zeros) find_lanes<V>(taps, at, live, first);
     }
 
     // The live lanes of the vector at output pixel `at` whose input, `h` below
@@ -193,8 +212,12 @@ class SmmPlan final : public Plan {
         for (Index lane = 0; lane < W; ++oh, ow = 0) {
             const Index end = std::min<Index>(W, lane + p.OW - ow), ih = oh * p.stride_h + h;
             if (ih >= 0 && ih < p.IH) {
-                const Index low = std::clamp(lane - ow - w, lane, end);
-                const Index high = std::clamp(lane - ow - w + p.IW, low, end);
+                // Columns of the output before the first that sees pixel `iw` or one after it.
+                const auto column = [&](Index iw) {
+                    return (std::max<Index>(iw - w, 0) + p.stride_w - 1) / p.stride_w;
+                };
+                const Index low = std::clamp(lane - ow + column(0), lane, end);
+                const Index high = std::clamp(lane - ow + column(p.IW), low, end);
                 bits |= (1u << high) - (1u << low);
             }
             lane = end;
