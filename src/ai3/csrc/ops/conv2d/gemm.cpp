@@ -5,6 +5,7 @@
 // 1410.0759.
 
 #include "ops/conv2d/columns.hpp"
+#include "ops/conv2d/gemm_cost.hpp"
 #include "ops/conv2d/gemm_plan.hpp"
 #include "ops/conv2d/op.hpp"
 
@@ -73,6 +74,19 @@ class Gemm final : public Algorithm<Conv2d> {
         return with_type(p.dtype, [&](auto zero) {
             using T = decltype(zero);
             return GemmPlan<T, Im2col<T>>::workspace_bytes(p);
+        });
+    }
+
+    double cost(const Conv2d& p) const override {
+        // The matrix is written by pieces too, and goes through memory twice.
+        constexpr double matrix_byte = 0.12;
+        return with_type(p.dtype, [&](auto zero) {
+            const double cost = gemm_cost<decltype(zero)>(p, 17);
+            const auto pointwise = p.KH * p.KW == 1 && p.stride_h == 1 && p.stride_w == 1;
+            return pointwise && !p.padded()
+                       ? cost
+                       : cost + matrix_byte * double(p.N) *
+                                    double(Im2col<decltype(zero)>::shared_bytes(p));
         });
     }
 

@@ -6,6 +6,7 @@
 // 2005.06410.
 
 #include "ops/conv2d/columns.hpp"
+#include "ops/conv2d/gemm_cost.hpp"
 #include "ops/conv2d/gemm_plan.hpp"
 #include "ops/conv2d/op.hpp"
 
@@ -71,6 +72,10 @@ class ImplicitGemm final : public Algorithm<Conv2d> {
             using T = decltype(zero);
             return GemmPlan<T, ImplicitColumns<T>>::workspace_bytes(p);
         });
+    }
+
+    double cost(const Conv2d& p) const override {
+        return with_type(p.dtype, [&](auto zero) { return gemm_cost<decltype(zero)>(p, 17); });
     }
 
     std::unique_ptr<Plan> plan(const Conv2d& p, const WeightSet& weights) const override {

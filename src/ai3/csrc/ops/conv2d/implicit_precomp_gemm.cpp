@@ -6,6 +6,7 @@
 // arXiv 1907.02129.
 
 #include "ops/conv2d/columns.hpp"
+#include "ops/conv2d/gemm_cost.hpp"
 #include "ops/conv2d/gemm_plan.hpp"
 #include "ops/conv2d/op.hpp"
 
@@ -97,6 +98,10 @@ class ImplicitPrecompGemm final : public Algorithm<Conv2d> {
             using T = decltype(zero);
             return GemmPlan<T, PrecomputedColumns<T>>::workspace_bytes(p);
         });
+    }
+
+    double cost(const Conv2d& p) const override {
+        return with_type(p.dtype, [&](auto zero) { return gemm_cost<decltype(zero)>(p, 0); });
     }
 
     std::unique_ptr<Plan> plan(const Conv2d& p, const WeightSet& weights) const override {
