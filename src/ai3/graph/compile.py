@@ -8,12 +8,17 @@ from ai3 import _core
 from ai3.errors import UnsupportedAlgorithmError
 from ai3.graph.eliminate import eliminate
 from ai3.graph.fold_constants import fold_constants
+from ai3.graph.fuse_epilogues import fuse_epilogues
 from ai3.graph.graph import CONSTANT, Graph
 from ai3.graph.memory import place_values
 from ai3.graph.specialize import problem_of, specialize
 from ai3.graph.weights import WeightStore
 
-PASSES: tuple[Callable[[Graph, WeightStore], Graph], ...] = (fold_constants, eliminate)
+PASSES: tuple[Callable[[Graph, WeightStore], Graph], ...] = (
+    fold_constants,
+    eliminate,
+    fuse_epilogues,
+)
 """What is done, in this order, to a graph whose shapes are known."""
 
 
