@@ -38,9 +38,9 @@ struct Tiling {
 // Each input channel is a group of its own, or each such is read by some output channels.
 bool depthwise(const Conv2d& p) { return p.group_ic() == 1; }
 
-// Cycles, fitted to measurements on Zen 4: of a transform 2.7 for a vector of pixels and each factor
-// of 2, of the products 1.2 for a multiply-add of a vector, of which a complex one has four; a byte
-// of transformed weights costs 0.085, whatever the number of threads.
+// Cycles, fitted to measurements on Zen 4: of a transform 2.7 for a vector of pixels and each
+// factor of 2, of the products 1.2 for a multiply-add of a vector, of which a complex one has four;
+// a byte of transformed weights costs 0.085, whatever the number of threads.
 double tiling_cost(const Conv2d& p, const Tiling& t, int threads) {
     const double W = AI3_VECTOR_BYTES / double(size_of(p.dtype));
     const double pixels = double(t.height * t.width), tiles = double(p.N * t.tiles());

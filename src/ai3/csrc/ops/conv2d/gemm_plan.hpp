@@ -77,7 +77,8 @@ struct GemmBlocks {
                 (tiles - 1) * panel_rows + tile_rows(p.group_oc() - (tiles - 1) * panel_rows);
         }
         const Index units = by_channels ? p.groups * tiles : p.groups > 1 ? passes : tiles;
-        const Index tasks = std::max<Index>(p.N, 1) * panels, wanted = p.threads == 1 ? 1 : 8 * p.threads;
+        const Index tasks = std::max<Index>(p.N, 1) * panels,
+                    wanted = p.threads == 1 ? 1 : 8 * p.threads;
         parts = std::clamp<Index>((wanted + tasks - 1) / tasks, 1, units);
         summed_tiles = blocks == 1 ? 1 : std::min(tiles, (units + parts - 1) / parts);
     }
