@@ -27,3 +27,27 @@ def fits(conv: nn.Module, algorithm: str) -> bool:
     kernels = [(3, 3)] if algorithm == "winograd f6" else [(3, 3), (5, 5)]
     plain = conv.stride == conv.dilation == (1, 1) and conv.groups == 1
     return plain and conv.kernel_size in kernels
+
+
+def is_too_large(module: nn.Module, algorithm: str) -> bool:
+    """Whether a test would take gigabytes: fft holds some 32 numbers for each weight of a 3x3."""
+    convolutions = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
+    weights = sum(conv.weight.numel() for conv in convolutions if conv.stride == (1, 1))
+    return algorithm == "fft" and weights > 10_000_000
+
+
+def met(module: nn.Module, sample: torch.Tensor, kind: type[nn.Module]) -> dict[str, torch.Size]:
+    """Names of the modules of a kind, in the order of a forward pass, with their input's shape."""
+    found: dict[str, torch.Size] = {}
+    names = {layer: name for name, layer in module.named_modules()}
+
+    def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        found.setdefault(names[layer], inputs[0].shape)
+
+    layers = [layer for layer in module.modules() if isinstance(layer, kind)]
+    handles = [layer.register_forward_pre_hook(hook) for layer in layers]
+    with torch.inference_mode():
+        module(sample)
+    for handle in handles:
+        handle.remove()
+    return found

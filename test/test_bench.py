@@ -116,7 +116,7 @@ class TestCommand:
     def test_every_layer_has_cases(self) -> None:
         from bench import layers
 
-        assert set(layers.NAMES) == {*ai3.layers.names(), "call_overhead"}
+        assert set(layers.NAMES) >= {*ai3.layers.names(), "call_overhead"}
 
     def test_call_overhead(self) -> None:
         ran = bench("bench.layers.call_overhead")

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import ai3
-from test.compare import assert_close, fits
+from test.compare import assert_close, fits, is_too_large, met
 from test.conftest import Case
 
 ALGORITHMS = ai3.SUPPORTED_ALGORITHMS["conv2d"]
@@ -17,22 +17,6 @@ ALGORITHMS = ai3.SUPPORTED_ALGORITHMS["conv2d"]
 
 def convolutions(module: nn.Module) -> list[nn.Conv2d]:
     return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
-
-
-def met(module: nn.Module, sample: torch.Tensor) -> dict[str, tuple[int, ...]]:
-    """Names of the convolutions, in the order of a forward pass, with their input's shape."""
-    found: dict[str, tuple[int, ...]] = {}
-    names = {layer: name for name, layer in module.named_modules()}
-
-    def hook(conv: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        found.setdefault(names[conv], tuple(inputs[0].shape))
-
-    handles = [conv.register_forward_pre_hook(hook) for conv in convolutions(module)]
-    with torch.inference_mode():
-        module(sample)
-    for handle in handles:
-        handle.remove()
-    return found
 
 
 class Recorder(TorchDispatchMode):
@@ -57,6 +41,8 @@ class Recorder(TorchDispatchMode):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_one_algorithm(network: Case, algorithm: str) -> None:
+    if is_too_large(network.module, algorithm):
+        pytest.skip("too large")
     module = network.copy()
     ai3.swap_conv2d(module, algorithm, unsupported="direct")
     for conv in convolutions(module):
@@ -73,10 +59,11 @@ def test_no_selector_means_default(network: Case) -> None:
 
 def test_list_in_the_order_of_the_forward_pass(network: Case) -> None:
     module = network.copy()
-    names = list(met(module, network.input))
+    names = list(met(module, network.input, nn.Conv2d))
     algorithms = [ALGORITHMS[i % len(ALGORITHMS)] for i in range(len(names))]
     for i, name in enumerate(names):
-        if not fits(module.get_submodule(name), algorithms[i]):
+        conv = module.get_submodule(name)
+        if not fits(conv, algorithms[i]) or is_too_large(module, algorithms[i]):
             algorithms[i] = "direct"
 
     ai3.swap_conv2d(module, algorithms, tuple(network.input.shape))
@@ -98,7 +85,7 @@ def test_function_that_sees_input_shapes(network: Case) -> None:
         given[names[conv]] = tuple(input_shape)
         return "smm" if input_shape[1] > 64 else "direct"
 
-    expected = met(module, network.input)
+    expected = met(module, network.input, nn.Conv2d)
     ai3.swap_conv2d(module, select, tuple(network.input.shape))
     assert given == expected
     for name, shape in expected.items():
