@@ -220,8 +220,8 @@ class OperationOf final : public Operation {
 
     std::vector<std::string> algorithms() const override {
         auto names = Registry<P>::instance().names();
-        names.push_back("default");
         if constexpr (guesses) names.push_back("guess");
+        names.push_back("default");
         return names;
     }
 

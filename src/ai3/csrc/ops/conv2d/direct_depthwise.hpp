@@ -133,7 +133,10 @@ class DirectDepthwisePlan final : public Plan {
         std::vector<const T*>& under = row_pointers();
         T* line = reinterpret_cast<T*>(c.workspace + s.copy_bytes(p));
         T* zeros = reinterpret_cast<T*>(c.workspace + s.copy_bytes(p) + s.row_bytes(p));
-        if (p.pad_top || p.pad_bottom) std::fill(zeros, zeros + p.IW * strides.pixel + W, T(0));
+        const Index first_row = c.begin * p.stride_h - p.pad_top;
+        const Index last_row = (c.end - 1) * p.stride_h + (p.KH - 1) * p.dilation_h - p.pad_top;
+        if (first_row < 0 || last_row >= p.IH)
+            std::fill(zeros, zeros + p.IW * strides.pixel + W, T(0));
         const T* from = c.image + strides.channel(c.block * W);
         for (Index oh = c.begin; oh < c.end; ++oh) {
             for (Index kh = 0; kh < p.KH; ++kh) {

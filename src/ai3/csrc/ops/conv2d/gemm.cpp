@@ -58,7 +58,7 @@ class Im2col {
     Pieces<T> pieces;
 };
 
-class Gemm final : public Algorithm<Conv2d> {
+class Gemm final : public GemmAlgorithm<Im2col> {
   public:
     std::string_view name() const override { return "gemm"; }
 
@@ -66,15 +66,7 @@ class Gemm final : public Algorithm<Conv2d> {
         const double elements = double(p.IC) * double(p.KH * p.KW) * double(p.OH) * double(p.OW);
         if (elements >= double(Index{1} << 40))
             return "its im2col matrix has 2^40 elements or more";
-        if (p.IH * p.IW >= (Index{1} << 31)) return "an input plane has 2^31 elements or more";
-        return refuse_layouts(p);
-    }
-
-    std::size_t workspace_bytes(const Conv2d& p) const override {
-        return with_type(p.dtype, [&](auto zero) {
-            using T = decltype(zero);
-            return GemmPlan<T, Im2col<T>>::workspace_bytes(p);
-        });
+        return GemmAlgorithm::refusal(p);
     }
 
     double cost(const Conv2d& p) const override {
@@ -87,13 +79,6 @@ class Gemm final : public Algorithm<Conv2d> {
                        ? cost
                        : cost + matrix_byte * double(p.N) *
                                     double(Im2col<decltype(zero)>::shared_bytes(p));
-        });
-    }
-
-    std::unique_ptr<Plan> plan(const Conv2d& p, const WeightSet& weights) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
-            using T = decltype(zero);
-            return std::make_unique<GemmPlan<T, Im2col<T>>>(p, weights);
         });
     }
 };

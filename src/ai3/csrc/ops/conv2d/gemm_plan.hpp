@@ -324,4 +324,28 @@ class GemmPlan final : public Plan {
     std::shared_ptr<const Buffer> packed;
 };
 
+// What the algorithms of the family share; `Columns` as for GemmPlan.
+template <template <typename> typename Columns>
+class GemmAlgorithm : public Algorithm<Conv2d> {
+  public:
+    std::string refusal(const Conv2d& p) const override {
+        if (p.IH * p.IW >= (Index{1} << 31)) return "an input plane has 2^31 elements or more";
+        return refuse_layouts(p);
+    }
+
+    std::size_t workspace_bytes(const Conv2d& p) const override {
+        return with_type(p.dtype, [&](auto zero) {
+            using T = decltype(zero);
+            return GemmPlan<T, Columns<T>>::workspace_bytes(p);
+        });
+    }
+
+    std::unique_ptr<Plan> plan(const Conv2d& p, const WeightSet& weights) const override {
+        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+            using T = decltype(zero);
+            return std::make_unique<GemmPlan<T, Columns<T>>>(p, weights);
+        });
+    }
+};
+
 }  // namespace ai3

@@ -58,31 +58,12 @@ class ImplicitColumns {
     Pieces<T> pieces;
 };
 
-class ImplicitGemm final : public Algorithm<Conv2d> {
+class ImplicitGemm final : public GemmAlgorithm<ImplicitColumns> {
   public:
     std::string_view name() const override { return "implicit gemm"; }
 
-    std::string refusal(const Conv2d& p) const override {
-        if (p.IH * p.IW >= (Index{1} << 31)) return "an input plane has 2^31 elements or more";
-        return refuse_layouts(p);
-    }
-
-    std::size_t workspace_bytes(const Conv2d& p) const override {
-        return with_type(p.dtype, [&](auto zero) {
-            using T = decltype(zero);
-            return GemmPlan<T, ImplicitColumns<T>>::workspace_bytes(p);
-        });
-    }
-
     double cost(const Conv2d& p) const override {
         return with_type(p.dtype, [&](auto zero) { return gemm_cost<decltype(zero)>(p, 17); });
-    }
-
-    std::unique_ptr<Plan> plan(const Conv2d& p, const WeightSet& weights) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
-            using T = decltype(zero);
-            return std::make_unique<GemmPlan<T, ImplicitColumns<T>>>(p, weights);
-        });
     }
 };
 

@@ -84,31 +84,12 @@ class PrecomputedColumns {
     std::shared_ptr<const Buffer> table;
 };
 
-class ImplicitPrecompGemm final : public Algorithm<Conv2d> {
+class ImplicitPrecompGemm final : public GemmAlgorithm<PrecomputedColumns> {
   public:
     std::string_view name() const override { return "implicit precomp gemm"; }
 
-    std::string refusal(const Conv2d& p) const override {
-        if (p.IH * p.IW >= (Index{1} << 31)) return "an input plane has 2^31 elements or more";
-        return refuse_layouts(p);
-    }
-
-    std::size_t workspace_bytes(const Conv2d& p) const override {
-        return with_type(p.dtype, [&](auto zero) {
-            using T = decltype(zero);
-            return GemmPlan<T, PrecomputedColumns<T>>::workspace_bytes(p);
-        });
-    }
-
     double cost(const Conv2d& p) const override {
         return with_type(p.dtype, [&](auto zero) { return gemm_cost<decltype(zero)>(p, 0); });
-    }
-
-    std::unique_ptr<Plan> plan(const Conv2d& p, const WeightSet& weights) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
-            using T = decltype(zero);
-            return std::make_unique<GemmPlan<T, PrecomputedColumns<T>>>(p, weights);
-        });
     }
 };
 

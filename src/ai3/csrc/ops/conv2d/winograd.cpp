@@ -16,6 +16,7 @@
 #include "ops/conv2d/op.hpp"
 #include "ops/conv2d/output.hpp"
 #include "ops/conv2d/padding.hpp"
+#include "ops/conv2d/winograd_tile.hpp"
 
 namespace ai3 {
 namespace {
@@ -229,13 +230,19 @@ class WinogradPlan final : public Plan {
 // cycles for each vector, a byte of weights 0.07 where the layer's work is small against their
 // size.
 double tile_cost(const Conv2d& p, Index m, int threads) {
-    const double W = AI3_VECTOR_BYTES / double(size_of(p.dtype));
-    const double positions = double((m + p.KH - 1) * (m + p.KH - 1));
-    const double tiles = double(p.N) * double((p.OH + m - 1) / m) * double((p.OW + m - 1) / m);
-    const double ic = std::ceil(double(p.IC) / W), oc = std::ceil(double(p.OC) / W);
+    const auto [W, positions, tiles, ic, oc] = WinogradExtents(p, m);
     const double work = tiles * positions * (ic * W * oc + 6 * (ic + oc));
     const double bytes = positions * ic * oc * W * W * double(size_of(p.dtype));
     return work / threads + 0.07 * bytes;
+}
+
+// Cycles of one thread for NCHW, which is transposed on its way in and out.
+double transposes(const Conv2d& p) {
+    const double W = double(channel_block(p.dtype)), N = double(p.N);
+    const auto vectors = [&](Index channels) { return std::ceil(double(channels) / W); };
+    return 3 * N *
+           ((p.input_layout == Layout::dense ? vectors(p.IC) * double(p.IH * p.IW) : 0) +
+            (p.output_layout == Layout::dense ? vectors(p.OC) * double(p.OH * p.OW) : 0));
 }
 
 // Relative L2 error for normal inputs and weights: it grows with the points of the transform and
@@ -272,22 +279,9 @@ auto with_plan(const Conv2d& p, Index tile, F&& f) {
 template <Index tile>
 class WinogradAlgorithm final : public Algorithm<Conv2d> {
   public:
-    std::string_view name() const override {
-        return tile == 2   ? "winograd f2"
-               : tile == 4 ? "winograd f4"
-               : tile == 6 ? "winograd f6"
-                           : "winograd";
-    }
+    std::string_view name() const override { return winograd_name(tile); }
 
-    std::string refusal(const Conv2d& p) const override {
-        if (p.KH != p.KW || (p.KH != 3 && (p.KH != 5 || tile > 4)))
-            return "the kernel is " + std::to_string(p.KH) + "x" + std::to_string(p.KW) +
-                   (tile > 4 ? ", not 3x3" : ", not 3x3 or 5x5");
-        if (p.stride_h != 1 || p.stride_w != 1) return "the stride is above 1";
-        if (p.dilation_h != 1 || p.dilation_w != 1) return "the dilation is above 1";
-        if (p.groups != 1) return "the channels are in groups";
-        return {};
-    }
+    std::string refusal(const Conv2d& p) const override { return winograd_refusal(p, tile, 4); }
 
     std::size_t workspace_bytes(const Conv2d& p) const override {
         return with_plan(p, chosen(p),
@@ -302,7 +296,8 @@ class WinogradAlgorithm final : public Algorithm<Conv2d> {
 
     // Only the plain name stands for election.
     double cost(const Conv2d& p) const override {
-        return tile ? Algorithm<Conv2d>::cost(p) : tile_cost(p, best_tile(p), p.threads);
+        if (tile) return Algorithm<Conv2d>::cost(p);
+        return tile_cost(p, best_tile(p), p.threads) + transposes(p) / p.threads;
     }
 
   private:

@@ -9,12 +9,11 @@
 //
 // Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308, section 4.
 
-#include <cmath>
-
 #include "core/simd.hpp"
 #include "kernels/channel_tile.hpp"
 #include "kernels/winograd_transform.hpp"
 #include "ops/conv2d/padding.hpp"
+#include "ops/conv2d/winograd_tile.hpp"
 #include "ops/conv2d_grad_weight/op.hpp"
 
 namespace ai3 {
@@ -185,10 +184,7 @@ class WinogradGradWeight final : public Plan {
 // Cycles of one thread for tiles of m x m: the products, the transforms of tiles, and the way of
 // the sums through memory and their transform.
 double tile_cost(const Conv2d& p, Index m) {
-    const double W = AI3_VECTOR_BYTES / double(size_of(p.dtype));
-    const double positions = double((m + p.KH - 1) * (m + p.KH - 1));
-    const double tiles = double(p.N) * double((p.OH + m - 1) / m) * double((p.OW + m - 1) / m);
-    const double ic = std::ceil(double(p.IC) / W), oc = std::ceil(double(p.OC) / W);
+    const auto [W, positions, tiles, ic, oc] = WinogradExtents(p, m);
     return positions * (1.15 * tiles * ic * W * oc + 6 * tiles * (ic + oc) + 5 * ic * W * oc);
 }
 
@@ -212,22 +208,10 @@ auto with_plan(const Conv2d& p, Index tile, F&& f) {
 template <Index tile>
 class WinogradAlgorithm final : public Algorithm<Conv2dGradWeight> {
   public:
-    std::string_view name() const override {
-        return tile == 2   ? "winograd f2"
-               : tile == 4 ? "winograd f4"
-               : tile == 6 ? "winograd f6"
-                           : "winograd";
-    }
+    std::string_view name() const override { return winograd_name(tile); }
 
-    std::string refusal(const Conv2dGradWeight& problem) const override {
-        const Conv2d& p = problem.forward;
-        if (p.KH != p.KW || (p.KH != 3 && (p.KH != 5 || tile > 2)))
-            return "the kernel is " + std::to_string(p.KH) + "x" + std::to_string(p.KW) +
-                   (tile > 2 ? ", not 3x3" : ", not 3x3 or 5x5");
-        if (p.stride_h != 1 || p.stride_w != 1) return "the stride is above 1";
-        if (p.dilation_h != 1 || p.dilation_w != 1) return "the dilation is above 1";
-        if (p.groups != 1) return "the channels are in groups";
-        return {};
+    std::string refusal(const Conv2dGradWeight& p) const override {
+        return winograd_refusal(p.forward, tile, 2);
     }
 
     std::size_t workspace_bytes(const Conv2dGradWeight& p) const override {
