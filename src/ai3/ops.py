@@ -200,6 +200,7 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation("reshape", attributes={"shape": REQUIRED}, view=True),
         Operation("permute", functions=("torch.permute",), attributes={"dims": REQUIRED}),
+        Operation("reorder", attributes={"layout": REQUIRED}),
         Operation("slice", attributes={"dim": 0, "start": 0, "end": None, "step": 1}),
         Operation("expand", attributes={"shape": REQUIRED}),
         Operation(

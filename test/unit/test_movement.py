@@ -1,4 +1,4 @@
-"""Operations that move elements: permute, slice, roll, pad, expand, reshape, stack."""
+"""Operations that move elements: permute, reorder, slice, roll, pad, expand, reshape, stack."""
 
 from types import ModuleType
 from typing import Any
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ai3 import _core
-from test.unit.checks import assert_same_bits, make_problem
+from test.unit.checks import LAYOUTS, assert_same_bits, make_problem, run_in_layout, to_layout
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -52,6 +52,67 @@ def test_permute(
 ) -> None:
     x = torch.randn(shape, dtype=dtype)
     check(core, "permute", x, x.permute(dims), dims=dims)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (1, 37, 1, 1), (70, 6, 31), (0, 3, 2, 2)])
+@pytest.mark.parametrize("dims", [(0, 2, 3, 1), (0, 3, 1, 2), (0, 1, 3, 2), (2, 0, 1)])
+def test_permute_of_layouts(
+    core: ModuleType, shape: tuple[int, ...], dims: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    if len(shape) != len(dims):
+        return
+    x = torch.randn(shape, dtype=dtype)
+    name = str(dtype).removeprefix("torch.")
+    for before in ("dense", "channels_last"):
+        for after in ("dense", "channels_last"):
+            spec = core.Spec(name, shape, before)
+            attributes = {"dims": dims, "output_layout": after}
+            for threads in (1, 2):
+                problem = core.problem("permute", [spec], None, attributes, threads)
+                assert problem.output.layout == after
+                assert_same_bits(run_in_layout(core, problem, "direct", x), x.permute(dims))
+    blocked = core.Spec(name, shape, "blocked")
+    with pytest.raises(ValueError, match="must be dense or channels_last"):
+        core.problem("permute", [blocked], None, {"dims": dims})
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2, 37, 5, 7),
+        (1, 64, 56, 56),
+        (3, 16, 1, 1),
+        (5, 9, 9),
+        (1, 1, 1, 1),
+        (2, 3, 40, 33),
+        (0, 4, 2, 2),
+    ],
+    ids=str,
+)
+def test_reorder(core: ModuleType, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = torch.randn(shape, dtype=dtype)
+    name = str(dtype).removeprefix("torch.")
+    for before in LAYOUTS:
+        for after in LAYOUTS:
+            for threads in (1, 2):
+                spec = core.Spec(name, shape, before)
+                problem = core.problem("reorder", [spec], None, {"layout": after}, threads)
+                assert problem.output == core.Spec(name, shape, after)
+                assert_same_bits(run_in_layout(core, problem, "direct", x), x)
+
+
+def test_reorder_fills_a_block_with_zeros(core: ModuleType) -> None:
+    x = torch.ones(1, 3, 2, 5)
+    problem = core.problem(
+        "reorder", [core.Spec("float32", x.shape)], None, {"layout": "blocked"}, 1
+    )
+    memory = torch.full_like(to_layout(core, x, "blocked"), float("nan"))
+    like = core.Spec("float32", tuple(memory.shape))
+    step = (problem, "direct", [("input", 0, 0)], ("output", 0, 0))
+    (memory,) = core.Executor([problem.inputs[0]], [like], [], [step], 0)([x])
+    assert float(memory.sum()) == x.numel()
 
 
 @given(shape=st.lists(st.integers(1, 9), max_size=6), seed=st.integers(0, 2**31))
@@ -193,6 +254,8 @@ def test_stack(core: ModuleType, dim: int, count: int) -> None:
 @pytest.mark.parametrize(
     ("op", "shape", "attributes", "message"),
     [
+        ("reorder", (1, 2, 3, 4), {}, "needs a layout"),
+        ("reorder", (3, 4), {"layout": "dense"}, "must be \\(N, C, H, W\\)"),
         ("permute", (2, 3), {"dims": (0,)}, "dims must name each of the 2 dimensions"),
         ("permute", (2, 3), {"dims": (0, 0)}, "dims names dimension 0 twice"),
         ("permute", (2, 3), {"dims": (0, 2)}, "dims must be from -2 to 1, not 2"),

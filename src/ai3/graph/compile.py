@@ -6,6 +6,7 @@ from typing import Any
 
 from ai3 import _core
 from ai3.errors import UnsupportedAlgorithmError
+from ai3.graph.choose_layouts import choose_layouts
 from ai3.graph.eliminate import eliminate
 from ai3.graph.fold_constants import fold_constants
 from ai3.graph.fuse_epilogues import fuse_epilogues
@@ -18,6 +19,7 @@ PASSES: tuple[Callable[[Graph, WeightStore], Graph], ...] = (
     fold_constants,
     eliminate,
     fuse_epilogues,
+    choose_layouts,
 )
 """What is done, in this order, to a graph whose shapes are known."""
 

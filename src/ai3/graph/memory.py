@@ -6,6 +6,7 @@ from math import prod
 from typing import TypeAlias
 
 from ai3 import _core
+from ai3.graph.choose_layouts import same_memory
 from ai3.graph.graph import CONSTANT, Graph, Node
 from ai3.ops import OPERATIONS
 
@@ -144,8 +145,14 @@ def _view_offset(node: Node, specs: Mapping[str, _core.Spec]) -> int | None:
     """At which byte of its input's memory the node's output lies as it is; None: nowhere."""
     if OPERATIONS[node.op].view:
         return 0
-    whole, part = specs[node.inputs[0]] if node.inputs else None, specs[node.name]
-    if node.op != "slice" or whole is None or whole.layout != "dense" or not prod(part.shape):
+    if not node.inputs:
+        return None
+    whole, part = specs[node.inputs[0]], specs[node.name]
+    if node.op == "reorder":
+        return 0 if same_memory(whole, part) else None
+    if node.op == "permute":
+        return 0 if _moves_nothing(node, whole, part) else None
+    if node.op != "slice" or whole.layout != "dense" or not prod(part.shape):
         return None
     dim = node.attributes["dim"] % len(whole.shape)
     given = slice(*(node.attributes[name] for name in ("start", "end", "step")))
@@ -154,6 +161,21 @@ def _view_offset(node: Node, specs: Mapping[str, _core.Spec]) -> int | None:
         return None
     offset: int = start * (whole.bytes // whole.shape[dim])
     return offset
+
+
+def _moves_nothing(node: Node, whole: _core.Spec, part: _core.Spec) -> bool:
+    """Whether a permutation only gives the memory's dimensions other names."""
+    order = memory_order(whole)
+    dims = [dim % len(order) for dim in node.attributes["dims"]]
+    return order == [dims[dim] for dim in memory_order(part)]
+
+
+def memory_order(spec: _core.Spec) -> list[int]:
+    """The dimensions from the outermost in memory to the innermost."""
+    order = list(range(len(spec.shape)))
+    if spec.layout == "channels_last":
+        order.append(order.pop(-3))
+    return order
 
 
 def _place_concatenations(
@@ -193,11 +215,8 @@ def _place_concatenations(
 def _is_dense(graph: Graph, node: Node) -> bool:
     """Whether the inputs lie one after the other in the output."""
     spec = graph.specs[node.name]
-    rank = len(spec.shape)
-    order = list(range(rank))
-    if spec.layout == "channels_last":
-        order.append(order.pop(rank - 3))
-    outer = order[: order.index(node.attributes.get("dim", 0) % rank)]
+    order = memory_order(spec)
+    outer = order[: order.index(node.attributes.get("dim", 0) % len(order))]
     sizes = [graph.specs[name].bytes for name in node.inputs]
     return prod(spec.shape[dim] for dim in outer) == 1 and sum(sizes) == spec.bytes
 

@@ -23,7 +23,7 @@ struct Estimate {
 };
 
 // The way of least cycles of one thread, a multiply-add of a vector each. Measured on Zen 4: a tile
-// of channels costs some 11 steps beside its sums, for loads, stores and transposes; vectors of
+// of channels costs some 6 steps beside its sums, for loads and stores; vectors of
 // pixels cross lines and are read anew for each 8 channels, and the whole image is copied; a
 // depthwise vector pays for its store, in NCHW for the transposes of input and output.
 Estimate estimate(const Conv2d& p) {
@@ -45,7 +45,12 @@ Estimate estimate(const Conv2d& p) {
         if (!p.dense() || depthwise.cycles <= by_pixels) return depthwise;
         return {Way::pixels, by_pixels};
     }
-    const double by_channels = pixels * double(p.groups) * vectors(p.group_oc()) * (K + 11);
+    // Blocks of input channels are multiplied whole; NCHW is transposed on its way in and out.
+    const double depth = p.input_layout == Layout::dense ? K : W * vectors(p.group_ic()) * taps;
+    const double turned = (p.input_layout == Layout::dense ? 1.5 * in_pixels * vectors(p.IC) : 0) +
+                          (p.output_layout == Layout::dense ? 5 * pixels * vectors(p.OC) : 0);
+    const double by_channels =
+        pixels * double(p.groups) * vectors(p.group_oc()) * (depth + 6) + turned;
     const double by_pixels =
         rows * (1.05 * K + 2) + 8 * images * double(p.IC * p.IH) * vectors(p.IW);
     if (p.dense() && by_pixels < by_channels) return {Way::pixels, by_pixels};

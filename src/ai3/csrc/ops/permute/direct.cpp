@@ -165,6 +165,12 @@ class Direct final : public Algorithm<Permute> {
   public:
     std::string_view name() const override { return "direct"; }
 
+    // As for a reorder; nothing where the memory stays as it is.
+    double cost(const Permute& p) const override {
+        if (merged(p).size() == 1) return 0;
+        return 6.0 * double(p.output().held()) / double(channel_block(p.dtype)) / p.threads;
+    }
+
     std::unique_ptr<Plan> plan(const Permute& p, const WeightSet&) const override {
         return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             using T = decltype(zero);

@@ -4,6 +4,19 @@
 
 namespace ai3 {
 
+namespace {
+
+// The dimensions from the outermost in memory to the innermost.
+Shape memory_order(const Spec& spec) {
+    Shape order(spec.shape.size());
+    std::iota(order.begin(), order.end(), 0);
+    if (spec.layout == Layout::channels_last)
+        std::rotate(order.end() - 3, order.end() - 2, order.end());
+    return order;
+}
+
+}  // namespace
+
 Permute::Permute(const std::vector<Spec>& inputs, const WeightSet& weights,
                  const Attributes& attributes, int threads)
     : threads(threads) {
@@ -18,10 +31,23 @@ Permute::Permute(const std::vector<Spec>& inputs, const WeightSet& weights,
         throw std::invalid_argument("permute: dims must name each of the " +
                                     std::to_string(from.size()) + " dimensions of the input " +
                                     to_string(inputs[0]) + " once");
-    const Shape dense = dense_strides(from);
-    for (std::size_t d : dims) {
-        shape.push_back(from[d]);
-        strides.push_back(dense[d]);
+    spec = {dtype, {}, Layout::dense};
+    for (std::size_t d : dims) spec.shape.push_back(from[d]);
+    spec.layout = layout_from(attributes.text("output_layout", "dense"), spec.shape);
+    for (Layout layout : {inputs[0].layout, spec.layout})
+        if (layout == Layout::blocked)
+            throw std::invalid_argument("permute: input and output must be dense or channels_last");
+
+    const Shape in_order = memory_order(inputs[0]);
+    Shape held;
+    for (Index d : in_order) held.push_back(from[std::size_t(d)]);
+    const Shape held_strides = dense_strides(held);
+    Shape stride_of(from.size());
+    for (std::size_t i = 0; i < from.size(); ++i)
+        stride_of[std::size_t(in_order[i])] = held_strides[i];
+    for (Index d : memory_order(spec)) {
+        shape.push_back(spec.shape[std::size_t(d)]);
+        strides.push_back(stride_of[dims[std::size_t(d)]]);
     }
 }
 

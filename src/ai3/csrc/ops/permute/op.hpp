@@ -1,5 +1,6 @@
 // The input with its dimensions in another order: dimension d of the output is dimension dims[d] of
-// the input.
+// the input. Both may have the channels last: then images of pixels (N, H, W, C) become (N, C, H,
+// W), or the other way round, without any element moving.
 #pragma once
 
 #include "core/operation.hpp"
@@ -8,17 +9,21 @@ namespace ai3 {
 
 struct Permute {
     static constexpr std::string_view op = "permute";
+    static constexpr bool takes_layouts = true;
 
-    // Attributes: dims, counted from the end where negative.
+    // Attributes: dims, counted from the end where negative; output_layout (dense or
+    // channels_last).
     Permute(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
             int threads);
 
-    Spec output() const { return {dtype, shape}; }
+    Spec output() const { return spec; }
     void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
     static std::string_view choose(const Permute&) { return "direct"; }
 
     DType dtype;
-    // The output's, and between neighbours along it the elements in the input.
+    Spec spec;
+    // The extents of the output's memory, and between neighbours along them the elements in the
+    // input.
     Shape shape, strides;
     int threads;
 };
