@@ -37,6 +37,9 @@ class DirectChannelsPlan final : public Plan {
         // Whether chunks of the input are copied, and the layout of what is read in the end.
         bool copied;
         Layout read;
+        // Whether the pixels of a chunk are copied to a pitch at which they do not share cache
+        // sets.
+        bool spread;
         // Output rows and their pixels; a pointwise convolution sees one long row.
         Index rows, row_pixels;
         // A unit is a segment of a long row or some short rows; a chunk is some units.
@@ -54,6 +57,9 @@ class DirectChannelsPlan final : public Plan {
             const bool flat = pointwise && !copied && p.stride_h == 1 && p.stride_w == 1;
             rows = flat ? 1 : p.OH;
             row_pixels = flat ? p.OH * p.OW : p.OW;
+            constexpr Index sets_bytes = 4096;
+            spread = flat && p.input_layout == Layout::channels_last &&
+                     p.IC * Index(sizeof(T)) % sets_bytes == 0;
 
             // Threads share an image unless each has images of its own.
             const Index sharing = p.N % p.threads == 0 || p.N >= 4 * p.threads ? 1 : p.threads;
@@ -101,10 +107,13 @@ class DirectChannelsPlan final : public Plan {
 
         // Units of a copied chunk make whole rows.
         Index whole(Index n) const { return copied ? round_up(n, segments) : n; }
+        static Index spread_pixel(const Conv2d& p) { return p.IC + W; }
         static double unevenness(Index tasks, Index threads) {
             return double(round_up(tasks, threads)) / double(tasks);
         }
         std::size_t copy_bytes(const Conv2d& p) const {
+            if (spread)
+                return align_up(std::size_t(chunk_units * segment * spread_pixel(p)) * sizeof(T));
             if (!copied) return 0;
             const Index channels = read == Layout::blocked ? round_up(p.IC, W) : p.IC;
             return align_up(std::size_t(channels * copy_rows * copy_width) * sizeof(T));
@@ -131,11 +140,13 @@ class DirectChannelsPlan final : public Plan {
             T* sums = reinterpret_cast<T*>(own);
             const Index begin = chunk * s.chunk_units;
             const Index end = std::min(begin + s.chunk_units, s.units);
-            Source source{input + image * strides.image, 0, strides};
-            if (s.copied) {
-                T* copy = reinterpret_cast<T*>(own + sums_bytes());
+            Source source{input + image * strides.image, 0, 0, strides};
+            T* copy = reinterpret_cast<T*>(own + sums_bytes());
+            if (s.copied)
                 source = copy_chunk(source.pixels, first_row(begin), last_row(end - 1), copy);
-            }
+            else if (s.spread)
+                source = spread_chunk(source.pixels, begin * s.segment,
+                                      std::min(end * s.segment, s.row_pixels), copy);
             const Index count = Index(blocks.size());
             for (Index b = count * part / s.parts; b < count * (part + 1) / s.parts; ++b)
                 for (Index unit = begin; unit < end; ++unit)
@@ -145,10 +156,11 @@ class DirectChannelsPlan final : public Plan {
     }
 
   private:
-    // What a chunk reads: the pixels of the input from output row `row` on.
+    // What a chunk reads: the pixels of the input from output row `row` and, in a long row,
+    // `column` on.
     struct Source {
         const T* pixels;
-        Index row;
+        Index row, column;
         ImageStrides strides;
     };
 
@@ -180,7 +192,15 @@ class DirectChannelsPlan final : public Plan {
                         copy_row(p, image + (ic * p.IH + ih) * p.IW, -p.pad_left, s.copy_width, to);
                 }
         }
-        return {copy, first, strides};
+        return {copy, first, 0, strides};
+    }
+
+    Source spread_chunk(const T* image, Index begin, Index end, T* copy) const {
+        ImageStrides strides = p.input_strides();
+        strides.pixel = s.spread_pixel(p);
+        for (Index i = begin; i < end; ++i)
+            std::copy(image + i * p.IC, image + (i + 1) * p.IC, copy + (i - begin) * strides.pixel);
+        return {copy, 0, begin, strides};
     }
 
     void run_unit(const Source& source, const ChannelBlock& block, Index unit, Index image, T* sums,
@@ -193,7 +213,7 @@ class DirectChannelsPlan final : public Plan {
         const T* bias = packed->template as<T>() + block.packed;
         const T* weights = bias + block_width;
         const T* first = source.pixels + (row - source.row) * p.stride_h * from.row +
-                         begin * p.stride_w * from.pixel;
+                         (begin - source.column) * p.stride_w * from.pixel;
 
         // Channels go by in parts whose weights stay in a near cache, the sums with them.
         constexpr Index near_bytes = Index{256} << 10;
