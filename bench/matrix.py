@@ -59,6 +59,33 @@ def summary(groups: Mapping[str, Sequence[Result]]) -> Iterator[Group]:
         worst = _by_algorithm(everything, algorithms, _ratio)
         table.add_row("worst", *(_text(v and min(v)) for v in worst))
         yield Group("geometric means, torch's best is 1", table, "")
+    yield from _choices(groups)
+
+
+CHOICES = ("default", "guess")
+"""The names that stand for another algorithm."""
+
+
+def _choices(groups: Mapping[str, Sequence[Result]]) -> Iterator[Group]:
+    """What the choices among the algorithms cost against the fastest that was measured."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column()
+    for heading in (f"{name}, {what}" for name in CHOICES for what in ("mean", "worst")):
+        table.add_column(heading, justify="right")
+    everything = [result for results in groups.values() for result in results]
+    seen = False
+    for name, results in [*groups.items(), ("all", everything)]:
+        lost: dict[str, list[float]] = {choice: [] for choice in CHOICES}
+        for _, rows in groupby(results, key=lambda result: (result.group, result.case)):
+            seconds = {row.side: row.seconds for row in rows if "torch" not in row.side}
+            chosen = {choice: seconds.pop(choice) for choice in CHOICES if choice in seconds}
+            for choice, time in chosen.items() if seconds else ():
+                lost[choice].append(time / min(seconds.values()))
+        seen = seen or any(lost.values())
+        cells = ((_text(v and geometric_mean(v)), _text(v and max(v))) for v in lost.values())
+        table.add_row(name, *(cell for pair in cells for cell in pair))
+    if seen:
+        yield Group("time, that of the fastest algorithm is 1", table, "")
 
 
 def chart(results: Sequence[Result], title: str, path: Path) -> None:

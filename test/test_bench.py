@@ -145,7 +145,7 @@ class TestCommand:
     def test_sets_of_shapes(self, tmp_path: Path) -> None:
         figures, picture = tmp_path / "figures.json", tmp_path / "chart.png"
         sets = ("resnet18", "squeezenet1_1")
-        arguments = ["--set", ",".join(sets), "--algorithms", "direct,winograd", "--error"]
+        arguments = ["--set", ",".join(sets), "--algorithms", "direct,winograd,guess", "--error"]
         ran = bench(
             "bench.layers", *arguments, "--json", str(figures), "--png", str(picture), "--scaling"
         )
@@ -164,7 +164,8 @@ class TestCommand:
                     assert result.gflops == pytest.approx(conv.flops / result.seconds / 1e9)
         # What is refused is not measured, and shown as such.
         line = next(line for line in ran.stdout.splitlines() if "3@224 64 7x7/2" in line)
-        assert line.split()[-1] == "-"
+        assert line.split()[-2] == "-"
+        assert "time, that of the fastest algorithm is 1" in ran.stdout
         done = {result.case for result in results if result.side == "winograd"}
         assert done and all(" 3x3" in case or " 5x5" in case for case in done)
         assert all(result.error is not None and result.error < 1e-5 for result in results)
