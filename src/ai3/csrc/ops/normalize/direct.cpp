@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/elementwise.hpp"
+#include "kernels/lines.hpp"
 #include "kernels/sums.hpp"
 #include "ops/normalize/op.hpp"
 
@@ -37,22 +38,13 @@ void normalize_lanes(const T* in, T* out, Index n, Index stride, double eps, Lan
 template <typename T>
 std::unique_ptr<Plan> plan_of(const Normalize& p) {
     return make_plan([p](const void* const* inputs, void* output, std::byte*) {
-        constexpr Index W = lanes<T>;
         const T* in = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
-        const Index vectors = p.inner == 1 ? 1 : (p.inner + W - 1) / W;
-        const Index work = p.n * (p.inner == 1 ? 1 : W);
-        parallel_ranges(
-            p.threads, p.outer * vectors, std::max<Index>(grain / work, 1),
-            [&](Index i, Index end) {
-                for (; i < end; ++i) {
-                    const Index lane = i % vectors * W, at = i / vectors * p.n * p.inner + lane;
-                    if (p.inner == 1)
-                        normalize_row(in + at, out + at, p.n, p.eps);
-                    else
-                        normalize_lanes(in + at, out + at, p.n, p.inner, p.eps,
-                                        LaneMask<T>::first(std::min(W, p.inner - lane)));
-                }
+        for_each_line<T>(
+            p.threads, p.outer, p.n, p.inner, grain,
+            [&](Index at) { normalize_row(in + at, out + at, p.n, p.eps); },
+            [&](Index at, LaneMask<T> live) {
+                normalize_lanes(in + at, out + at, p.n, p.inner, p.eps, live);
             });
     });
 }

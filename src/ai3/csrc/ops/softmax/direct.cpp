@@ -2,6 +2,7 @@
 // time. Right in place too.
 
 #include "kernels/elementary.hpp"
+#include "kernels/lines.hpp"
 #include "kernels/softmax_row.hpp"
 #include "ops/softmax/op.hpp"
 
@@ -27,23 +28,14 @@ void softmax_lanes(const T* in, T* out, Index n, Index stride, LaneMask<T> live)
 template <typename T>
 std::unique_ptr<Plan> plan_of(const Softmax& p) {
     return make_plan([p](const void* const* inputs, void* output, std::byte*) {
-        constexpr Index W = lanes<T>;
         const T* in = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
-        const Index vectors = p.inner == 1 ? 1 : (p.inner + W - 1) / W;
-        const Index work = p.n * (p.inner == 1 ? 1 : W);
-        parallel_ranges(p.threads, p.outer * vectors, std::max<Index>(grain / work, 1),
-                        [&](Index i, Index end) {
-                            for (; i < end; ++i) {
-                                const Index lane = i % vectors * W;
-                                const Index at = i / vectors * p.n * p.inner + lane;
-                                if (p.inner == 1)
-                                    softmax_row(in + at, out + at, p.n);
-                                else
-                                    softmax_lanes(in + at, out + at, p.n, p.inner,
-                                                  LaneMask<T>::first(std::min(W, p.inner - lane)));
-                            }
-                        });
+        for_each_line<T>(
+            p.threads, p.outer, p.n, p.inner, grain,
+            [&](Index at) { softmax_row(in + at, out + at, p.n); },
+            [&](Index at, LaneMask<T> live) {
+                softmax_lanes(in + at, out + at, p.n, p.inner, live);
+            });
     });
 }
 
