@@ -248,18 +248,30 @@ class DirectPixelsPlan final : public Plan {
             T* to = bias + p.groups * padded_oc;
             const T* from_bias = weights.data<T>(1);
             const T* from = weights.data<T>(0);
-            std::fill(bias, to + p.groups * padded_oc * K, T(0));
-            for (Index oc = 0; oc < p.OC; ++oc) {
-                const Index group = oc / p.group_oc(), in_group = oc % p.group_oc();
-                const Index tile = in_group / max_channels, c = in_group % max_channels;
-                const Index count =
-                    std::min<Index>(max_channels, p.group_oc() - tile * max_channels);
-                const Index width = count > 4 ? 8 : count > 2 ? 4 : count;
-                if (from_bias) bias[group * padded_oc + in_group] = from_bias[oc];
-                T* block = to + (group * padded_oc + tile * max_channels) * K;
-                for (Index k = 0; k < K; ++k) block[k * width + c] = from[oc * K + k];
-            }
+            std::fill(bias, to, T(0));
+            parallel_for(p.threads, p.groups * tiles, [&](Index i, int) {
+                const Index group = i / tiles, first = i % tiles * max_channels;
+                const Index count = std::min<Index>(max_channels, p.group_oc() - first);
+                const Index oc = group * p.group_oc() + first;
+                if (from_bias)
+                    std::copy(from_bias + oc, from_bias + oc + count,
+                              bias + group * padded_oc + first);
+                T* block = to + i * max_channels * K;
+                if (count == max_channels)
+                    pack_tile<max_channels>(from + oc * K, K, count, block);
+                else
+                    pack_tile<0>(from + oc * K, K, count, block);
+            });
         });
+    }
+
+    // From (count, K) to (K, width), of which COUNT, where it is not 0, are known.
+    template <Index COUNT>
+    static void pack_tile(const T* from, Index K, Index count, T* to) {
+        const Index width = COUNT ? COUNT : count > 4 ? 8 : count > 2 ? 4 : count;
+        for (Index k = 0; k < K; ++k, to += width)
+            for (Index c = 0; c < width; ++c)
+                to[c] = c < (COUNT ? COUNT : count) ? from[c * K + k] : T(0);
     }
 
     Conv2d p;

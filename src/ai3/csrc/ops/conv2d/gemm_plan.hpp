@@ -11,6 +11,7 @@
 #pragma once
 
 #include "kernels/channel_tile.hpp"
+#include "kernels/gather_channels.hpp"
 #include "kernels/pixel_panel.hpp"
 #include "ops/conv2d/op.hpp"
 
@@ -301,21 +302,37 @@ class GemmPlan final : public Plan {
             parallel_for(p.threads, p.groups * b.tiles, [&](Index i, int) {
                 const Index group = i / b.tiles, first = i % b.tiles * tile;
                 const Index width = std::min(tile, b.padded_oc - first);
-                for (Index c = 0; c < width; ++c) {
-                    const Index row = first + c, oc = group * p.group_oc() + row;
-                    const bool real = row < p.group_oc();
-                    bias[group * b.padded_oc + row] = real && from_bias ? from_bias[oc] : T(0);
-                    T* group_to = to + group * b.padded_oc * b.K;
-                    for (Index j = 0, k = 0; j < b.blocks; ++j) {
-                        const Index depth = b.block(p, 0, j).rows();
-                        T* start = b.by_channels ? group_to + first * b.K + k * width
-                                                 : group_to + b.padded_oc * k + first * depth;
-                        for (Index d = 0; d < depth; ++d, ++k)
-                            start[d * width + c] = real ? from[oc * b.K + k] : T(0);
-                    }
+                const Index oc = group * p.group_oc() + first;
+                const Index real = std::min(width, p.group_oc() - first);
+                for (Index c = 0; c < width; ++c)
+                    bias[group * b.padded_oc + first + c] =
+                        c < real && from_bias ? from_bias[oc + c] : T(0);
+                T* group_to = to + group * b.padded_oc * b.K;
+                for (Index j = 0, k = 0; j < b.blocks; ++j) {
+                    const Index depth = b.block(p, 0, j).rows();
+                    const T* rows = from + oc * b.K + k;
+                    if (b.by_channels)
+                        pack_vectors(rows, depth, real, width, group_to + first * b.K + k * width);
+                    else
+                        pack_rows(rows, depth, real, width,
+                                  group_to + b.padded_oc * k + first * depth);
+                    k += depth;
                 }
             });
         });
+    }
+
+    // From (real, depth) of a matrix of K columns to (depth, width).
+    void pack_rows(const T* from, Index depth, Index real, Index width, T* to) const {
+        for (Index d = 0; d < depth; ++d, to += width)
+            for (Index c = 0; c < width; ++c) to[c] = c < real ? from[c * b.K + d] : T(0);
+    }
+    // The same by squares, of a width in whole vectors.
+    void pack_vectors(const T* from, Index depth, Index real, Index width, T* to) const {
+        for (Index c = 0; c < width; c += W)
+            for (Index d = 0; d < depth; d += W)
+                gather_channels(from + c * b.K + d, b.K, std::min(W, depth - d), real - c,
+                                to + d * width + c, width);
     }
 
     Conv2d p;
