@@ -40,6 +40,28 @@ MORE_CASES = {
     "one_long_row": Case((1, 3, 1, 5000), 18, (1, 3), {"padding": (0, 1)}),
     "depthwise_wide": Case((2, 3, 5, 70), 3, (5, 5), {"groups": 3, "padding": 2}),
     "depthwise_stride_3": Case((1, 4, 11, 60), 8, (3, 3), {"groups": 4, "stride": 3}),
+    "depthwise_stride_2": Case((2, 5, 15, 37), 5, (3, 3), {"groups": 5, "stride": 2, "padding": 1}),
+    "depthwise_stride_2_even": Case((1, 3, 8, 70), 3, (5, 4), {"groups": 3, "stride": 2}),
+    "depthwise_strides_differ": Case(
+        (1, 4, 11, 23), 4, (3, 5), {"groups": 4, "stride": (1, 3), "padding": (2, 1)}
+    ),
+    "depthwise_rows_strided": Case(
+        (3, 2, 12, 19), 2, (3, 3), {"groups": 2, "stride": (3, 1), "padding": (0, 2)}
+    ),
+    "depthwise_stride_beyond_kernel": Case((1, 3, 17, 40), 3, (1, 1), {"groups": 3, "stride": 2}),
+    "depthwise_dilated_strided": Case(
+        (1, 3, 20, 41), 3, (3, 3), {"groups": 3, "stride": 2, "dilation": (2, 3), "padding": 3}
+    ),
+    "depthwise_padding_beyond_kernel": Case(
+        (1, 2, 4, 5), 2, (3, 2), {"groups": 2, "stride": 2, "padding": (5, 4)}
+    ),
+    "depthwise_circular_strided": Case(
+        (1, 2, 7, 8),
+        2,
+        (3, 3),
+        {"groups": 2, "stride": 2, "padding": 1, "padding_mode": "circular"},
+    ),
+    "depthwise_columns_never_read": Case((1, 2, 9, 36), 2, (2, 2), {"groups": 2, "stride": (2, 3)}),
     "groups_of_4": Case((2, 16, 9, 33), 16, (3, 3), {"groups": 4, "padding": 1}),
     "groups_of_6": Case((1, 12, 9, 40), 12, (3, 1), {"groups": 2, "stride": 2}),
 }

@@ -5,6 +5,8 @@
 // Dumoulin, Visin, "A guide to convolution arithmetic for deep learning", arXiv 1603.07285,
 // section 4, on transposed convolutions; the phases are the polyphase components of upsampling.
 
+#include "kernels/gather_channels.hpp"
+#include "ops/conv2d_grad_input/depthwise.hpp"
 #include "ops/conv2d_grad_input/op.hpp"
 
 namespace ai3 {
@@ -22,31 +24,49 @@ Constant turned(const Conv2d& f, const AxisPhase& row, const AxisPhase& column, 
         for (Index kw = column.taps; kw-- > 0;)
             from.push_back((row.first + kh * row.step) * f.KW + column.first + kw * column.step);
     const Index size = f.KH * f.KW;
+    constexpr Index W = lanes<T>;
     // Squares of channels, so that lines of either side are used whole.
-    constexpr Index side = 16;
-    const Index blocks = (gic + side - 1) / side;
-    const auto turn = [&](auto copy) {
+    const Index blocks = (gic + W - 1) / W;
+    const auto turn = [&](auto square) {
         parallel_for(f.threads, f.groups * blocks, [&](Index i, int) {
-            const Index group = i / blocks, begin = i % blocks * side;
-            const Index end = std::min(begin + side, gic);
-            for (Index first = 0; first < goc; first += side)
-                for (Index ic = begin; ic < end; ++ic)
-                    for (Index oc = first; oc < std::min(first + side, goc); ++oc)
-                        copy(weight + ((group * goc + oc) * gic + ic) * size,
-                             to + ((group * gic + ic) * goc + oc) * taps);
+            const Index group = i / blocks, ic = i % blocks * W, height = std::min(W, gic - ic);
+            for (Index oc = 0; oc < goc; oc += W)
+                square(weight + ((group * goc + oc) * gic + ic) * size,
+                       to + ((group * gic + ic) * goc + oc) * taps, height, std::min(W, goc - oc));
         });
     };
-    if (size == 1)
-        turn([](const T* element, T* target) { *target = *element; });
-    else if (size == 9 && taps == 9)
-        turn([](const T* element, T* target) {
-#pragma GCC unroll 9
-            for (int k = 0; k < 9; ++k) target[k] = element[8 - k];
+    const auto one_by_one = [&](auto copy) {
+        turn([&, copy](const T* elements, T* targets, Index height, Index width) {
+            for (Index ic = 0; ic < height; ++ic)
+                for (Index oc = 0; oc < width; ++oc)
+                    copy(elements + (oc * gic + ic) * size, targets + (ic * goc + oc) * taps);
         });
-    else
-        turn([&](const T* element, T* target) {
+    };
+    if (size == 1) {
+        turn([&](const T* elements, T* targets, Index height, Index width) {
+            if (width == W) {
+                gather_channels(elements, gic, height, W, targets, goc);
+                return;
+            }
+            for (Index ic = 0; ic < height; ++ic)
+                for (Index oc = 0; oc < width; ++oc)
+                    targets[ic * goc + oc] = elements[oc * gic + ic];
+        });
+    } else if (size <= 2 * W && taps <= W) {
+        const auto low = LaneMask<T>::first(std::min(W, size));
+        const auto high = LaneMask<T>::first(std::max<Index>(0, size - W));
+        const auto live = LaneMask<T>::first(taps);
+        VecIndex<T> order{};
+        for (Index k = 0; k < taps; ++k) order[k] = from[std::size_t(k)];
+        one_by_one([&](const T* element, T* target) {
+            const Vec<T> rest = size > W ? high.load(element + W) : Vec<T>{};
+            live.store(target, shuffle<T>(low.load(element), rest, order));
+        });
+    } else {
+        one_by_one([&](const T* element, T* target) {
             for (Index k = 0; k < taps; ++k) target[k] = element[from[std::size_t(k)]];
         });
+    }
     return {spec, buffer->data(), buffer};
 }
 
@@ -204,17 +224,26 @@ class ByConvolution final : public Algorithm<Conv2dGradInput> {
 
     std::size_t workspace_bytes(const Conv2dGradInput& p) const override {
         return with_type(p.forward.dtype, [&](auto zero) {
-            return GradInputPlan<decltype(zero)>::workspace_bytes(p, algorithm_);
+            using T = decltype(zero);
+            return by_channel(p) ? DepthwiseGradInput<T>::workspace_bytes(p)
+                                 : GradInputPlan<T>::workspace_bytes(p, algorithm_);
         });
     }
 
     std::unique_ptr<Plan> plan(const Conv2dGradInput& p, const WeightSet& weights) const override {
         return with_type(p.forward.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
-            return std::make_unique<GradInputPlan<decltype(zero)>>(p, weights, algorithm_);
+            using T = decltype(zero);
+            if (by_channel(p)) return std::make_unique<DepthwiseGradInput<T>>(p, weights);
+            return std::make_unique<GradInputPlan<T>>(p, weights, algorithm_);
         });
     }
 
   private:
+    // The one way of 'direct' that is no convolution.
+    bool by_channel(const Conv2dGradInput& p) const {
+        return name() == "direct" && p.strided_depthwise();
+    }
+
     const Algorithm<Conv2d>& algorithm_;
 };
 

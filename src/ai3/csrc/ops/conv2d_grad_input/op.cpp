@@ -98,6 +98,12 @@ bool Conv2dGradInput::whole() const {
            forward.padding_mode == PaddingMode::zeros && all(rows) && all(columns);
 }
 
+bool Conv2dGradInput::strided_depthwise() const {
+    const Conv2d& f = forward;
+    return f.groups == f.IC && f.OC == f.IC && f.padding_mode == PaddingMode::zeros &&
+           (f.stride_h > 1 || f.stride_w > 1);
+}
+
 Spec Conv2dGradInput::output() const {
     const Conv2d& f = forward;
     return {f.dtype, f.batched ? Shape{f.N, f.IC, f.IH, f.IW} : Shape{f.IC, f.IH, f.IW}};
@@ -142,6 +148,7 @@ void Conv2dGradInput::reference(const void* const* inputs, const WeightSet& weig
 }
 
 std::string_view Conv2dGradInput::choose(const Conv2dGradInput& problem) {
+    if (problem.strided_depthwise()) return "direct";
     const auto& registry = Registry<Conv2d>::instance();
     std::string_view best = "direct";
     double least = std::numeric_limits<double>::infinity();

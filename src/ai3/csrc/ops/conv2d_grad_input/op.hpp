@@ -44,6 +44,8 @@ struct Conv2dGradInput {
 
     // Whether the only part is the output itself.
     bool whole() const;
+    // Whether each channel is convolved by itself, with zeros around it and a stride above 1.
+    bool strided_depthwise() const;
 };
 
 // Every algorithm of conv2d is one of conv2d_grad_input.
