@@ -8,7 +8,9 @@ from runners.suite import Suite, install
 
 def _suite(module: str) -> Suite:
     """A suite's module has `NAMES`, and `cases(name, algorithms)` for what to measure under one of
-    them, with those of `algorithms` (all where it is None). It may have `SETS`, further names;
+    them, with those of `algorithms` (all where it is None). It may have `SETS`, further names,
+    and `OVER_SETS`, the operations that are measured with them ('conv2d' by the set's name alone,
+    'op, set' another);
     `add_arguments(parser)` and `prepare(options)`, for options of its own; and
     `summary(results)`, the tables at the end."""
 

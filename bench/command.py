@@ -59,7 +59,8 @@ def main(program: str, suite: SuiteModule, name: str | None, arguments: list[str
     """Measure the cases of `name`, or of all the suite's names, and print a table for each."""
     sets = tuple(getattr(suite, "SETS", ()))
     add_arguments = getattr(suite, "add_arguments", lambda parser: None)
-    options = _parse(program, sets if name in (None, "conv2d") else (), arguments, add_arguments)
+    over_sets = name is None or name in getattr(suite, "OVER_SETS", ())
+    options = _parse(program, name, sets if over_sets else (), arguments, add_arguments)
     getattr(suite, "prepare", lambda options: None)(options)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -116,6 +117,7 @@ def _tables(
 
 def _parse(
     program: str,
+    op: str | None,
     sets: Sequence[str],
     arguments: list[str],
     add_arguments: Callable[[argparse.ArgumentParser], None],
@@ -160,8 +162,10 @@ def _parse(
         options.seconds = 0.05 if options.set else 1.0
     if options.set and not options.algorithms:
         # The tiles of Winograd are seen where they are asked for, plain 'winograd' takes the best.
-        known = ai3.SUPPORTED_ALGORITHMS["conv2d"]
+        known = ai3.SUPPORTED_ALGORITHMS[op or "conv2d"]
         options.algorithms = [name for name in known if not name.startswith("winograd ")]
+    if op not in (None, "conv2d"):
+        options.set = [f"{op}, {group}" for group in options.set]
     return options
 
 

@@ -177,6 +177,24 @@ class TestCommand:
         assert again.returncode == 0, again.stderr
         assert "that of the older figures is 1" in again.stdout
 
+    @pytest.mark.parametrize("gradient", ["conv2d_grad_input", "conv2d_grad_weight"])
+    def test_gradients_of_sets(self, gradient: str, tmp_path: Path) -> None:
+        figures = tmp_path / "figures.json"
+        ran = bench(
+            f"bench.layers.{gradient}",
+            *("--set", "resnet18", "--algorithms", "default,direct", "--error"),
+            *("--seconds", "0.001", "--json", str(figures)),
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert f"{gradient}, resnet18: speed" in ran.stdout
+        results = [Result(**row) for row in json.loads(figures.read_text())["results"]]
+        assert {result.group for result in results} == {f"{gradient}, resnet18"}
+        assert {result.case for result in results} == {
+            str(conv) for conv in shapes.load()["resnet18"].convs
+        }
+        assert {result.side for result in results} >= {"torch", "default", "direct"}
+        assert all(result.error is not None and result.error < 1e-5 for result in results)
+
     @pytest.mark.parametrize("name", shapes.NETWORKS)
     def test_sets_are_what_the_networks_do(self, name: str) -> None:
         stored = shapes.load()[name].convs

@@ -12,8 +12,9 @@ from torch import nn
 
 import ai3
 from ai3 import _core, layers
+from ai3.errors import UnsupportedAlgorithmError
 from bench.case import Case
-from bench.layers import functions, shapes
+from bench.layers import functions, gradients, shapes
 
 Call = Callable[[], object]
 Shape = tuple[int, ...]
@@ -32,9 +33,14 @@ class Work:
 
 
 def cases(name: str, algorithms: Iterable[str] | None = None) -> Iterator[Case]:
-    """Those of an operation, or of a set of convolutions in `SETS`."""
+    """Those of an operation, or of a set of convolutions in `SETS`: 'resnet18' forward,
+    'conv2d_grad_input, resnet18' a gradient."""
     if name == "call_overhead":
         yield from _call_overhead()
+        return
+    gradient, _, of = name.partition(", ")
+    if gradient in gradients.NAMES:
+        yield from gradients.cases(gradient, name, SETS[of or "seeds"], algorithms)
         return
     if name in functions.WORK:
         yield from functions.cases(name)
@@ -175,19 +181,20 @@ def _flatten() -> Iterator[Work]:
 
 def _call_overhead() -> Iterator[Case]:
     """A convolution that is next to no work, swapped, against `nn.Conv2d` itself."""
-    sample = torch.randn(1, 8, 8, 8)
-    conv = nn.Conv2d(8, 8, kernel_size=3)
+    sample = torch.randn(1, 16, 4, 4)
+    conv = nn.Conv2d(16, 16, kernel_size=1)
     swapped = {}
     for algorithm in ai3.SUPPORTED_ALGORITHMS["conv2d"]:
         network = nn.Sequential(copy.deepcopy(conv))
-        ai3.swap_conv2d(network, algorithm)
-        swapped[algorithm] = network[0]
+        with suppress(UnsupportedAlgorithmError):
+            ai3.swap_conv2d(network, algorithm)
+            swapped[algorithm] = network[0]
 
     modules = {"nn.Conv2d": conv} | swapped
     for mode, wrap in (("inference mode", _inference), ("with gradients", _gradients)):
         sides = {name: wrap(module, sample) for name, module in modules.items()}
         yield Case(
-            "call_overhead", f"{_text(sample.shape)}, 8 of 3x3, {mode}", sides, ("nn.Conv2d",)
+            "call_overhead", f"{_text(sample.shape)}, 16 of 1x1, {mode}", sides, ("nn.Conv2d",)
         )
 
 
@@ -213,4 +220,6 @@ _WORK: dict[str, Callable[[], Iterator[Work]]] = {
     "relu": _relu,
     "flatten": _flatten,
 }
-NAMES = (*_WORK, *functions.WORK, "call_overhead")
+NAMES = (*_WORK, *gradients.NAMES, *functions.WORK, "call_overhead")
+OVER_SETS = ("conv2d", *gradients.NAMES)
+"""The operations that a set of `SETS` is measured with."""
