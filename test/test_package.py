@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,6 +120,15 @@ def test_platforms_that_are_not_there_are_not_claimed() -> None:
 
 def test_measured_peak_is_plausible() -> None:
     assert 0.5 < _core.fma_peak("float32", 1) < 1000
+
+
+def test_readme_trains_and_restores() -> None:
+    section = docs.README.read_text().partition("## Train and compile")[2]
+    snippet = section.partition("```python")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    assert type(names["network"][0]) is type(names["network"][2]) is names["torch"].nn.Conv2d
+    assert names["network"][0].weight.grad.abs().sum() > 0
 
 
 def test_readme_tells_the_registrys_algorithms() -> None:
