@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -60,13 +61,20 @@ class TestRun:
         lines = shown.stdout.splitlines()
         assert len(lines) <= 24
         assert max(map(len, lines)) <= 100
-        for command in (*load_run().SUITES, "setup", "demo", "test", "format"):
+        for command in (*load_run().SUITES, *load_run().COMMANDS, "demo", "test"):
             assert any(line.lstrip().startswith(command) for line in lines), command
 
     def test_unknown_command(self) -> None:
         refused = python("run", "sctset")
         assert refused.returncode == 2
         assert "did you mean 'sctest'?" in refused.stderr
+
+    def test_sanitizers_keep_given_options(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TSAN_OPTIONS", "verbosity=1")
+        environment = load_run().sanitizer_environment(["thread"], ["site", "packages"])
+        assert "halt_on_error=1:verbosity=1" in environment["TSAN_OPTIONS"]
+        assert environment["PYTHONPATH"] == f"site{os.pathsep}packages"
+        assert "libtsan.so" in environment["LD_PRELOAD"]
 
     def test_failed_step_shows_everything(self, capfd: pytest.CaptureFixture[str]) -> None:
         command = [sys.executable, "-c", "print('the reason'); raise SystemExit(3)"]

@@ -156,7 +156,9 @@ def test_references(name: str, dtype: torch.dtype) -> None:
         problem = make_problem(_core, f"conv2d_grad_{op}", inputs, weights, **attributes)
         actual = problem.reference(*inputs).torch()
         magnitude = 20 + 2 * expected.abs().max().item() if expected.numel() else 1
-        assert_within(actual, expected, reduction=1, magnitude=magnitude)
+        # The references add up in float64: only there does their rounding grow with the sum.
+        reduction = grad.numel() if dtype == torch.float64 else 1
+        assert_within(actual, expected, reduction=reduction, magnitude=magnitude)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

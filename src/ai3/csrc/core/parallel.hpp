@@ -1,10 +1,16 @@
 // Threads: OpenMP's pool, which torch uses too, so that the two never spin against each other.
+// AI3_STD_THREADS takes threads of its own each time, however little the work, for ThreadSanitizer:
+// it sees how they wait for each other, and does not see that in GNU's OpenMP.
 #pragma once
 
 #include <omp.h>
 
 #include <algorithm>
 #include <atomic>
+#ifdef AI3_STD_THREADS
+#include <thread>
+#include <vector>
+#endif
 
 #include "core/tensor.hpp"
 
@@ -12,6 +18,32 @@ namespace ai3 {
 
 // As set by torch.set_num_threads in this thread, else by OMP_NUM_THREADS.
 inline int max_threads() { return omp_in_parallel() ? 1 : std::max(1, omp_get_max_threads()); }
+
+#ifdef AI3_STD_THREADS
+constexpr bool always_threads = true;
+#else
+constexpr bool always_threads = false;
+#endif
+
+// How many of `threads` to use for work of which each is to have `least`, as less is done sooner
+// than a thread is awake.
+inline int threads_worth(double work, double least, int threads) {
+    return always_threads ? threads : int(std::clamp(work / least, 1.0, double(threads)));
+}
+
+// Calls work(thread) for every thread in [0, threads) at a time.
+template <typename Work>
+void on_threads(int threads, Work&& work) {
+#ifdef AI3_STD_THREADS
+    std::vector<std::thread> others;
+    for (int thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
+    work(0);
+    for (std::thread& other : others) other.join();
+#else
+#pragma omp parallel num_threads(threads)
+    work(omp_get_thread_num());
+#endif
+}
 
 // Calls task(i, thread) for every i in [0, count), whichever thread is free taking the next one.
 // `thread` is in [0, threads). Tasks must not throw.
@@ -22,16 +54,15 @@ void parallel_for(int threads, Index count, Task&& task) {
         return;
     }
     std::atomic<Index> next{0};
-#pragma omp parallel num_threads(int(std::min<Index>(threads, count)))
-    {
-        const int thread = omp_get_thread_num();
+    on_threads(int(std::min<Index>(threads, count)), [&](int thread) {
         for (Index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) task(i, thread);
-    }
+    });
 }
 
 // Splits [0, count) into at most `threads` even ranges of at least `grain`; calls task(begin, end).
 template <typename Task>
 void parallel_ranges(int threads, Index count, Index grain, Task&& task) {
+    if (always_threads) grain = 1;
     const Index ranges =
         std::clamp<Index>(count / std::max<Index>(grain, 1), 1, std::max(threads, 1));
     parallel_for(threads, ranges,

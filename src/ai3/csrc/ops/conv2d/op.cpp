@@ -124,10 +124,9 @@ Conv2d::Conv2d(const std::vector<Spec>& inputs, const WeightSet& weights,
     has_residual = inputs.size() == 2;
     if (has_residual && inputs[1] != output())
         refuse("the residual must be " + to_string(output()) + ", not " + to_string(inputs[1]));
-    // A thread is not worth waking for less than some microseconds of work.
     constexpr double least_work = 100'000;
     const double work = double(elements(output().shape)) * double(group_ic() * KH * KW);
-    this->threads = int(std::clamp(work / least_work, 1.0, double(threads)));
+    this->threads = threads_worth(work, least_work, threads);
 }
 
 Spec Conv2d::output() const {

@@ -18,10 +18,11 @@ class MatmulPlan final : public Plan {
         // Rows of a product are shared out while there are fewer products than threads can use.
         constexpr double least_work = 1 << 18;
         const double work = double(p.batch) * double(p.M) * double(p.K) * double(p.N);
-        const Index wanted = Index(std::min(work / least_work, 4.0 * p.threads));
+        p.threads = threads_worth(work, least_work, p.threads);
+        const Index wanted =
+            p.threads == 1 ? 1 : Index(std::clamp(work / least_work, 2.0, 4.0 * p.threads));
         const Index most = (p.M + Tile::max_rows - 1) / Tile::max_rows;
         parts = std::clamp<Index>((wanted + p.batch - 1) / p.batch, 1, std::max<Index>(most, 1));
-        if (wanted < 2) p.threads = 1;
     }
 
     static std::size_t workspace_bytes(const Matmul& p) {

@@ -36,7 +36,7 @@ class AttentionPlan final : public Plan {
     explicit AttentionPlan(const P& problem) : p(problem), pitch(block_keys(problem)) {
         constexpr double least_work = 1 << 17;
         const double work = double(p.batch) * double(p.L) * double(p.S) * double(p.E + p.EV + 32);
-        if (work < 2 * least_work) p.threads = 1;
+        p.threads = threads_worth(work, least_work, p.threads);
         // Queries of an item are shared out while there are fewer items than threads can use.
         const Index most = (p.L + Tile::max_rows - 1) / Tile::max_rows;
         parts = p.batch % p.threads == 0 || p.batch >= 4 * p.threads
