@@ -111,6 +111,15 @@ CASES = {
         (1, 18, 12, 45), 18, (3, 3), {"groups": 18, "padding": 2, "dilation": 2}
     ),
     "depthwise_not_square": Case((1, 33, 9, 50), 33, (3, 5), {"groups": 33, "padding": (0, 2)}),
+    "depthwise_small": Case((2, 67, 7, 7), 67, (5, 5), {"groups": 67, "padding": 2}),
+    "depthwise_7x7": Case((1, 40, 8, 30), 40, (7, 7), {"groups": 40, "padding": 3}),
+    "depthwise_in_padding": Case((1, 19, 2, 3), 19, (3, 3), {"groups": 19, "padding": (4, 5)}),
+    "depthwise_strided_dilated": Case(
+        (1, 34, 20, 37),
+        34,
+        (5, 3),
+        {"groups": 34, "stride": (2, 3), "dilation": 3, "padding": (6, 2)},
+    ),
     "empty_batch": Case((0, 3, 8, 8), 4, (3, 3)),
 }
 
@@ -192,6 +201,10 @@ LAYOUT_CASES = [
     "depthwise_wide_stride_2",
     "depthwise_dilated",
     "depthwise_not_square",
+    "depthwise_small",
+    "depthwise_7x7",
+    "depthwise_in_padding",
+    "depthwise_strided_dilated",
     "empty_batch",
 ]
 

@@ -33,18 +33,24 @@ Estimate estimate(const Conv2d& p) {
     const double K = double(p.group_ic()) * taps, pixels = images * double(p.OH * p.OW);
     const double in_pixels = images * double(p.IH * p.IW);
     const double rows = images * double(p.OH * p.OC) * vectors(p.OW);
-    if (DirectRowsPlan<float>::fits(p))
-        return {Way::rows, rows * ((p.stride_w == 1 ? 1.2 : 2) * K + 4)};
+    const Estimate by_rows{Way::rows, rows * ((p.stride_w == 1 ? 1.2 : 2) * K + 18)};
     if (DirectDepthwisePlan<float>::fits(p)) {
-        const double turned = p.input_layout == Layout::dense ? 6 * in_pixels : 0;
-        const double stored = p.output_layout == Layout::dense ? 10 : 3;
+        // A row of NCHW is transposed square by square.
+        const double square = 12.0 * double(W);
+        double turned = 0;
+        if (p.input_layout == Layout::dense) turned += square * double(p.IH) * vectors(p.IW);
+        if (p.output_layout == Layout::dense) turned += square * double(p.OH) * vectors(p.OW);
         const Estimate depthwise{Way::depthwise,
-                                 vectors(p.OC) * (pixels * (taps + stored) + turned)};
-        const double by_pixels =
-            rows * (1.6 * K + 4) + 8 * images * double(p.IC * p.IH) * vectors(p.IW);
-        if (!p.dense() || depthwise.cycles <= by_pixels) return depthwise;
-        return {Way::pixels, by_pixels};
+                                 vectors(p.OC) * (pixels * (taps + 3) + images * turned)};
+        if (!p.dense()) return depthwise;
+        Estimate other = by_rows;
+        if (!DirectRowsPlan<float>::fits(p))
+            other = {Way::pixels,
+                     rows * (1.6 * K + 4) + 8 * images * double(p.IC * p.IH) * vectors(p.IW)};
+        return depthwise.cycles <= other.cycles ? depthwise : other;
     }
+    if (DirectRowsPlan<float>::fits(p))  // one input and several output channels to a group
+        return by_rows;
     // Blocks of input channels are multiplied whole; NCHW is transposed on its way in and out.
     const double depth = p.input_layout == Layout::dense ? K : W * vectors(p.group_ic()) * taps;
     const double turned = (p.input_layout == Layout::dense ? 1.5 * in_pixels * vectors(p.IC) : 0) +

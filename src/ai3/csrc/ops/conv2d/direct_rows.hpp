@@ -33,18 +33,22 @@ class DirectRowsPlan final : public Plan {
         const T* input = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
         const Epilogue<T> epilogue = p.epilogue(inputs, out);
-        // Few planes are cut into rows.
-        const Index blocks = (p.OH + R - 1) / R;
-        const Index parts =
-            p.threads == 1 ? 1 : std::clamp<Index>(4 * p.threads / (p.N * p.OC), 1, blocks);
-        parallel_for(p.threads, p.N * p.OC * parts, [&](Index i, int) {
-            const Index part = i % parts, n = i / parts / p.OC, oc = i / parts % p.OC;
-            const T* image = input + (n * p.IC + oc / p.group_oc()) * p.IH * p.IW;
-            T* to = out + (n * p.OC + oc) * p.OH * p.OW;
+        // Many planes are shared out in runs, as threads that take turns would write to the same
+        // lines where planes meet; few planes are cut into rows.
+        const Index planes = p.N * p.OC, wanted = p.threads == 1 ? 1 : 8 * p.threads;
+        const Index runs = std::min(planes, wanted), blocks = (p.OH + R - 1) / R;
+        const Index parts = std::clamp<Index>(wanted / planes, 1, blocks);
+        parallel_for(p.threads, runs * parts, [&](Index i, int) {
+            const Index run = i / parts, part = i % parts;
             const Index begin = blocks * part / parts * R;
             const Index end = std::min(blocks * (part + 1) / parts * R, p.OH);
-            with_kernel(
-                [&]<int K, int S>() { run_plane<K, S>(image, oc, to, begin, end, epilogue); });
+            for (Index plane = planes * run / runs; plane < planes * (run + 1) / runs; ++plane) {
+                const Index n = plane / p.OC, oc = plane % p.OC;
+                const T* image = input + (n * p.IC + oc / p.group_oc()) * p.IH * p.IW;
+                T* to = out + plane * p.OH * p.OW;
+                with_kernel(
+                    [&]<int K, int S>() { run_plane<K, S>(image, oc, to, begin, end, epilogue); });
+            }
         });
     }
 
