@@ -15,7 +15,7 @@ import ai3
 from bench.case import Result
 
 # What fits beside a case's name, its count and torch's time in 80 columns.
-COLUMNS = 9
+COLUMNS = 8
 
 Cell = Callable[[Result], float | None]
 
@@ -70,7 +70,7 @@ def _choices(groups: Mapping[str, Sequence[Result]]) -> Iterator[Group]:
     """What the choices among the algorithms cost against the fastest that was measured."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column()
-    for heading in (f"{name}, {what}" for name in CHOICES for what in ("mean", "worst")):
+    for heading in (f"{name}\n{what}" for name in CHOICES for what in ("mean", "worst")):
         table.add_column(heading, justify="right")
     everything = [result for results in groups.values() for result in results]
     seen = False
@@ -118,7 +118,7 @@ def chart(results: Sequence[Result], title: str, path: Path) -> None:
     panel.set_xlabel("speed, against the fastest way of torch")
     panel.set_title(title, loc="left", fontsize=8)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(fontsize=7, ncols=2, framealpha=0.9)
+    figure.legend(fontsize=7, ncols=5, loc="outside lower center")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -128,11 +128,12 @@ def _ratio(result: Result) -> float:
 
 
 def _columns(results: Sequence[Result]) -> Iterator[list[str]]:
-    """The algorithms, as many as go into one table."""
+    """The algorithms, as many as go into one table; tables of about one size."""
     sides = {result.side for result in results}
     names = [name for name in ai3.SUPPORTED_ALGORITHMS["conv2d"] if name in sides]
-    for begin in range(0, len(names), COLUMNS):
-        yield names[begin : begin + COLUMNS]
+    tables = -(-len(names) // COLUMNS)
+    for i in range(tables):
+        yield names[len(names) * i // tables : len(names) * (i + 1) // tables]
 
 
 def _tables(

@@ -16,7 +16,7 @@ constexpr int max_pixels(int vectors) { return std::min(accumulators / vectors, 
 // What a tile sums over: blocks of neighbouring channels under each element of a kernel. Strides
 // are in elements of the array that it reads.
 template <typename T>
-struct Reduction {
+struct TileReduction {
     Index blocks, KH, KW, channels;
     Index block_stride, kh_stride, kw_stride, pixel_stride;
 };
@@ -26,7 +26,7 @@ struct Reduction {
 // `weights` are (blocks, KH, KW, channels, V * lanes). STEP is the stride of the pixels and
 // CHANNELS that of a block, 0: as `r` says.
 template <typename T, int V, int PX, int STEP, int CHANNELS>
-void channel_tile(const Reduction<T>& r, const T* in, const T* weights, const T* bias, T* out) {
+void channel_tile(const TileReduction<T>& r, const T* in, const T* weights, const T* bias, T* out) {
     constexpr int W = lanes<T>;
     const Index step = STEP ? STEP : r.pixel_stride, channels = CHANNELS ? CHANNELS : r.channels;
     Vec<T> acc[V][PX];
@@ -61,7 +61,7 @@ void channel_tile(const Reduction<T>& r, const T* in, const T* weights, const T*
 }
 
 template <typename T>
-using ChannelTile = void (*)(const Reduction<T>&, const T*, const T*, const T*, T*);
+using ChannelTile = void (*)(const TileReduction<T>&, const T*, const T*, const T*, T*);
 
 namespace detail {
 
@@ -85,7 +85,7 @@ ChannelTile<T> find_channel_tile(int vectors, Index pixels) {
 
 // The tile for a reduction: the strides that occur most are known to the compiler.
 template <typename T>
-ChannelTile<T> find_channel_tile(const Reduction<T>& r, int vectors, Index pixels) {
+ChannelTile<T> find_channel_tile(const TileReduction<T>& r, int vectors, Index pixels) {
     constexpr int W = lanes<T>;
     if (r.channels == 1 && r.pixel_stride == 1) return find_channel_tile<T, 1, 1>(vectors, pixels);
     if (r.channels == 1 && r.pixel_stride == 2) return find_channel_tile<T, 2, 1>(vectors, pixels);

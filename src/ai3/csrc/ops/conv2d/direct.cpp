@@ -23,9 +23,9 @@ struct Estimate {
 };
 
 // The way of least cycles of one thread, a multiply-add of a vector each. Measured on Zen 4: a tile
-// of channels costs some 6 steps beside its sums, for loads and stores; vectors of
-// pixels cross lines and are read anew for each 8 channels, and the whole image is copied; a
-// depthwise vector pays for its store, in NCHW for the transposes of input and output.
+// of channels costs some 6 steps beside its sums, for loads and stores; vectors of pixels cross
+// lines and are read anew for each 8 channels, and the whole image is copied; a depthwise vector
+// pays for its store, in NCHW for the transposes of input and output.
 Estimate estimate(const Conv2d& p) {
     const Index W = channel_block(p.dtype);
     const auto vectors = [&](Index n) { return double((n + W - 1) / W); };
@@ -51,8 +51,10 @@ Estimate estimate(const Conv2d& p) {
     }
     if (DirectRowsPlan<float>::fits(p))  // one input and several output channels to a group
         return by_rows;
-    // Blocks of input channels are multiplied whole; NCHW is transposed on its way in and out.
-    const double depth = p.input_layout == Layout::dense ? K : W * vectors(p.group_ic()) * taps;
+    const double depth = taps * double(with_type(p.dtype, [&](auto zero) {
+                             return DirectChannelsPlan<decltype(zero)>::depth(p);
+                         }));
+    // NCHW is transposed on its way in and out.
     const double turned = (p.input_layout == Layout::dense ? 1.5 * in_pixels * vectors(p.IC) : 0) +
                           (p.output_layout == Layout::dense ? 5 * pixels * vectors(p.OC) : 0);
     const double by_channels =

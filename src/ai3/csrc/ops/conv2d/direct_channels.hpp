@@ -50,8 +50,8 @@ class DirectChannelsPlan final : public Plan {
 
         explicit Schedule(const Conv2d& p) {
             const bool pointwise = p.KH == 1 && p.KW == 1, dense = p.input_layout == Layout::dense;
-            // Blocks of channels are read best, unless they would be mostly empty.
-            const bool to_blocks = !dense || p.group_ic() >= W;
+            // Blocks of channels are read best, unless much of them would be empty.
+            const bool to_blocks = !dense || 5 * round_up(p.group_ic(), W) <= 6 * p.group_ic();
             copied = p.padded() || (dense && to_blocks && !pointwise);
             read = !copied ? p.input_layout : to_blocks ? Layout::blocked : Layout::dense;
             const bool flat = pointwise && !copied && p.stride_h == 1 && p.stride_w == 1;
@@ -123,6 +123,11 @@ class DirectChannelsPlan final : public Plan {
   public:
     DirectChannelsPlan(const Conv2d& problem, const WeightSet& weights)
         : p(problem), s(p), blocks(cut(p, s.read)), packed(pack(weights)) {}
+
+    // Input channels that an output channel is multiplied with.
+    static Index depth(const Conv2d& p) {
+        return Schedule(p).read == Layout::blocked ? round_up(p.group_ic(), W) : p.group_ic();
+    }
 
     static std::size_t workspace_bytes(const Conv2d& p) {
         return (Schedule(p).copy_bytes(p) + sums_bytes()) * std::size_t(p.threads);
@@ -224,7 +229,7 @@ class DirectChannelsPlan final : public Plan {
         const Index large = (n + tiles - 1) / tiles, more = n - tiles * (large - 1);
         for (Index ic = block.first_ic; ic < block.end_ic;) {
             Index count = std::min(most, block.end_ic - ic);
-            Reduction<T> reduction = reduce(from, count);
+            TileReduction<T> reduction = reduce(from, count);
             const ChannelTile<T> run = find_channel_tile(reduction, block.vectors, large);
             const ChannelTile<T> run_less =
                 more < tiles ? find_channel_tile(reduction, block.vectors, large - 1) : run;
@@ -251,7 +256,7 @@ class DirectChannelsPlan final : public Plan {
     static Index together(Layout read) { return read == Layout::dense ? 1 : W; }
 
     // The reduction over `count` channels, or as many of them as go together.
-    Reduction<T> reduce(const ImageStrides& from, Index& count) const {
+    TileReduction<T> reduce(const ImageStrides& from, Index& count) const {
         const Index channels = std::min(together(s.read), count);
         count = count / channels * channels;
         return {count / channels,

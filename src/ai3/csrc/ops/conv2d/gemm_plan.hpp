@@ -268,7 +268,7 @@ class GemmPlan final : public Plan {
         const int V = vectors(tile);
         const Index oc = tile * max_vectors * W, width = V * W;
         const Index most = max_pixels(V), tiles = (b.P + most - 1) / most;
-        const Reduction<T> reduction{depth, 1, 1, 1, r.pitch, 0, 0, 1};
+        const TileReduction<T> reduction{depth, 1, 1, 1, r.pitch, 0, 0, 1};
         const T* weights = weights_of(group) + oc * b.K + k * width;
         for (Index t = 0; t < tiles; ++t) {
             const Index first = b.P * t / tiles, n = b.P * (t + 1) / tiles - first;

@@ -152,7 +152,7 @@ class WinogradPlan final : public Plan {
         const Index most = max_pixels(vectors), tiles = (count + most - 1) / most;
         const Index pixels = (count + tiles - 1) / tiles;
         const ChannelTile<T> run = find_channel_tile<T, W, W>(vectors, pixels);
-        const Reduction<T> reduction{s.ic_blocks, 1, 1, W, s.group * W, 0, 0, W};
+        const TileReduction<T> reduction{s.ic_blocks, 1, 1, W, s.group * W, 0, 0, W};
         alignas(cache_line) static constexpr T zeros[max_vectors * W] = {};
         for (int position = 0; position < A * A; ++position)
             for (Index t = 0; t < tiles; ++t) {

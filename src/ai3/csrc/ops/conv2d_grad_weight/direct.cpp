@@ -165,14 +165,14 @@ class ByChannels final : public Plan {
         for (Index n = 0; n < images; n += image_step)
             for (Index r = 0; r < rows; r += row_step)
                 for (Index c = 0; c < columns; c += column_step) {
-                    Reduction<T> part{std::min(image_step, images - n),
-                                      std::min(row_step, rows - r),
-                                      std::min(column_step, columns - c),
-                                      1,
-                                      s.image_size,
-                                      p.stride_h * row,
-                                      p.stride_w * pixel,
-                                      s.by_channel ? 1 : p.dilation_w};
+                    TileReduction<T> part{std::min(image_step, images - n),
+                                          std::min(row_step, rows - r),
+                                          std::min(column_step, columns - c),
+                                          1,
+                                          s.image_size,
+                                          p.stride_h * row,
+                                          p.stride_w * pixel,
+                                          s.by_channel ? 1 : p.dilation_w};
                     const T* g = grad + (n * P + r * columns + c) * width;
                     const T* x = in + n * s.image_size + r * part.kh_stride + c * part.kw_stride;
                     if (s.by_channel)
@@ -182,8 +182,8 @@ class ByChannels final : public Plan {
                 }
     }
 
-    void add_channels(const Reduction<T>& part, const T* x, const T* grad, Index group, Index line,
-                      Index width, T* sums) const {
+    void add_channels(const TileReduction<T>& part, const T* x, const T* grad, Index group,
+                      Index line, Index width, T* sums) const {
         const Index taps = p.KH * p.KW, row = s.image.width * W;
         const Index start = group * p.group_ic(), end = std::min((line + 1) * W, p.group_ic());
         for (Index kh = 0; kh < p.KH; ++kh)
@@ -200,8 +200,8 @@ class ByChannels final : public Plan {
                 }
     }
 
-    void add_elements(const Reduction<T>& part, const T* x, const T* grad, Index group, Index ic,
-                      Index width, T* sums) const {
+    void add_elements(const TileReduction<T>& part, const T* x, const T* grad, Index group,
+                      Index ic, Index width, T* sums) const {
         const Index most = max_pixels(max_vectors), row = s.image.width;
         x += (group * p.group_ic() + ic) * s.image.plane();
         for (Index kh = 0; kh < p.KH; ++kh)
@@ -212,7 +212,7 @@ class ByChannels final : public Plan {
     }
 
     // Adds `count` x `width` sums to rows `stride` apart.
-    static void add_tile(const Reduction<T>& part, const T* x, const T* grad, Index count,
+    static void add_tile(const TileReduction<T>& part, const T* x, const T* grad, Index count,
                          Index width, T* sums, Index stride) {
         alignas(cache_line) static constexpr T zeros[block_width] = {};
         alignas(cache_line) T tile[accumulators * W];
