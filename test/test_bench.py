@@ -115,9 +115,14 @@ class TestCommand:
 
     def test_every_layer_has_cases(self) -> None:
         from bench import layers
-        from bench.layers import functions
+        from bench.layers import functions, gradients
 
-        assert set(layers.NAMES) == {*ai3.layers.names(), *functions.WORK, "call_overhead"}
+        assert set(layers.NAMES) == {
+            *ai3.layers.names(),
+            *gradients.NAMES,
+            *functions.WORK,
+            "call_overhead",
+        }
 
     def test_call_overhead(self) -> None:
         ran = bench("bench.layers.call_overhead")
