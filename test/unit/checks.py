@@ -125,3 +125,13 @@ def run_in_layout(
     executor = core.Executor(specs, [output], [], [step], 0)
     (result,) = executor(memory)
     return from_layout(torch.as_tensor(result), problem.output.layout, problem.output.shape[-3])
+
+
+def run_keeping_layout(
+    core: ModuleType, op: str, x: torch.Tensor, layout: str, attributes: Any
+) -> torch.Tensor:
+    """The result of an operation that writes the layout which it reads, as an image."""
+    spec = core.Spec(str(x.dtype).removeprefix("torch."), x.shape, layout)
+    problem = core.problem(op, [spec], None, attributes)
+    assert problem.output.layout == layout
+    return run_in_layout(core, problem, "direct", x)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ai3 import _core
-from test.unit.checks import check_algorithms, make_problem, run_in_layout
+from test.unit.checks import check_algorithms, make_problem, run_keeping_layout
 
 ALGORITHMS = _core.algorithms()["adaptiveavgpool2d"]
 DTYPES = [torch.float32, torch.float64]
@@ -74,10 +74,7 @@ def test_any_layout(
     core: ModuleType, channels: int, size: Any, layout: str, dtype: torch.dtype
 ) -> None:
     x = torch.randn(2, channels, 7, 9, dtype=dtype)
-    spec = core.Spec(str(dtype).removeprefix("torch."), x.shape, layout)
-    problem = core.problem("adaptiveavgpool2d", [spec], None, {"output_size": size})
-    assert problem.output.layout == layout
-    actual = run_in_layout(core, problem, "direct", x)
+    actual = run_keeping_layout(core, "adaptiveavgpool2d", x, layout, {"output_size": size})
     expected = F.adaptive_avg_pool2d(x.double(), size).to(dtype)
     torch.testing.assert_close(actual, expected)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ai3 import _core
-from test.unit.checks import check_algorithms, make_problem, run_in_layout
+from test.unit.checks import check_algorithms, make_problem, run_keeping_layout
 
 ALGORITHMS = _core.algorithms()["maxpool2d"]
 DTYPES = [torch.float32, torch.float64]
@@ -72,10 +72,7 @@ def test_larger_than_the_caches(core: ModuleType) -> None:
 def test_any_layout(core: ModuleType, name: str, layout: str, dtype: torch.dtype) -> None:
     shape, attributes = CASES[name]
     x = torch.randn(*shape[:-3], 19, *shape[-2:], dtype=dtype)
-    spec = core.Spec(str(dtype).removeprefix("torch."), x.shape, layout)
-    problem = core.problem("maxpool2d", [spec], None, attributes)
-    assert problem.output.layout == layout
-    actual = run_in_layout(core, problem, "direct", x)
+    actual = run_keeping_layout(core, "maxpool2d", x, layout, attributes)
     expected = F.max_pool2d(x.double(), **attributes).to(dtype)
     torch.testing.assert_close(actual, expected, equal_nan=True)
 
