@@ -181,16 +181,18 @@ class WinogradGradWeight final : public Plan {
     Schedule s;
 };
 
-// Cycles of one thread for tiles of m x m: the products, the transforms of tiles, and the way of
-// the sums through memory and their transform.
-double tile_cost(const Conv2d& p, Index m) {
+// Cycles for tiles of m x m: the products, the transforms of tiles and the way of the sums through
+// memory and their transform, which the threads share, and the output's bytes, which they do not.
+double tile_cost(const Conv2d& p, Index m, int threads) {
     const auto [W, positions, tiles, ic, oc] = WinogradExtents(p, m);
-    return positions * (1.15 * tiles * ic * W * oc + 6 * tiles * (ic + oc) + 5 * ic * W * oc);
+    const double work =
+        positions * (1.15 * tiles * ic * W * oc + 6 * tiles * (ic + oc) + 5 * ic * W * oc);
+    return work / threads + 0.25 * double(p.OC * p.IC * p.KH * p.KW * size_of(p.dtype));
 }
 
 Index best_tile(const Conv2d& p) {
     if (p.KH == 5) return 2;
-    return tile_cost(p, 2) < tile_cost(p, 4) ? 2 : 4;
+    return tile_cost(p, 2, 2) < tile_cost(p, 4, 2) ? 2 : 4;
 }
 
 template <typename F>
@@ -223,7 +225,7 @@ class WinogradAlgorithm final : public Algorithm<Conv2dGradWeight> {
     // Only the plain name stands for election.
     double cost(const Conv2dGradWeight& p) const override {
         if (tile) return Algorithm<Conv2dGradWeight>::cost(p);
-        return tile_cost(p.forward, best_tile(p.forward)) / p.forward.threads;
+        return tile_cost(p.forward, best_tile(p.forward), p.forward.threads);
     }
 
     std::unique_ptr<Plan> plan(const Conv2dGradWeight& p, const WeightSet&) const override {
