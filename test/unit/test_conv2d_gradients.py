@@ -36,7 +36,10 @@ MORE_CASES = {
     ),
     "many_images": Case((19, 5, 4, 4), 18, (3, 3), {"padding": 1}),
     "many_pixels": Case((2, 2, 70, 90), 17, (1, 1)),
-    "aligned_planes": Case((1, 20, 16, 16), 16, (1, 1)),
+    "aligned_planes": Case((2, 20, 32, 16), 18, (1, 1)),
+    "aligned_planes_padded": Case((2, 3, 30, 62), 17, (3, 3), {"padding": 1}),
+    "1x1_grouped": Case((2, 51, 9, 7), 54, (1, 1), {"groups": 3}),
+    "1x1_many_outputs": Case((1, 17, 40, 31), 300, (1, 1)),
     "one_long_row": Case((1, 3, 1, 5000), 18, (1, 3), {"padding": (0, 1)}),
     "depthwise_wide": Case((2, 3, 5, 70), 3, (5, 5), {"groups": 3, "padding": 2}),
     "depthwise_stride_3": Case((1, 4, 11, 60), 8, (3, 3), {"groups": 4, "stride": 3}),
@@ -138,6 +141,11 @@ def test_by_input(core: ModuleType, algorithm: str, name: str, dtype: torch.dtyp
 @pytest.mark.parametrize("algorithm", GRAD_WEIGHT)
 def test_by_weight(core: ModuleType, algorithm: str, name: str, dtype: torch.dtype) -> None:
     check_weight(ALL_CASES[name], algorithm, dtype, core)
+
+
+def test_images_beyond_the_cache(core: ModuleType) -> None:
+    case = Case((5, 40, 100, 100), 2, (3, 3), {"padding": 1})
+    check_weight(case, "direct", torch.float32, core)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
