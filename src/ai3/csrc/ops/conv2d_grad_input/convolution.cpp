@@ -7,6 +7,7 @@
 
 #include "kernels/gather_channels.hpp"
 #include "ops/conv2d_grad_input/depthwise.hpp"
+#include "ops/conv2d_grad_input/direct.hpp"
 #include "ops/conv2d_grad_input/op.hpp"
 
 namespace ai3 {
@@ -225,23 +226,60 @@ class ByConvolution final : public Algorithm<Conv2dGradInput> {
     std::size_t workspace_bytes(const Conv2dGradInput& p) const override {
         return with_type(p.forward.dtype, [&](auto zero) {
             using T = decltype(zero);
-            return by_channel(p) ? DepthwiseGradInput<T>::workspace_bytes(p)
-                                 : GradInputPlan<T>::workspace_bytes(p, algorithm_);
+            switch (way(p)) {
+                case Way::depthwise:
+                    return DepthwiseGradInput<T>::workspace_bytes(p);
+                case Way::direct:
+                    return DirectGradInput<T>::workspace_bytes(p);
+                default:
+                    return GradInputPlan<T>::workspace_bytes(p, algorithm_);
+            }
         });
+    }
+
+    double cost(const Conv2dGradInput& p) const override {
+        return way(p) == Way::direct ? direct_cost(p) : convolution_cost(p);
     }
 
     std::unique_ptr<Plan> plan(const Conv2dGradInput& p, const WeightSet& weights) const override {
         return with_type(p.forward.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             using T = decltype(zero);
-            if (by_channel(p)) return std::make_unique<DepthwiseGradInput<T>>(p, weights);
-            return std::make_unique<GradInputPlan<T>>(p, weights, algorithm_);
+            switch (way(p)) {
+                case Way::depthwise:
+                    return std::make_unique<DepthwiseGradInput<T>>(p, weights);
+                case Way::direct:
+                    return std::make_unique<DirectGradInput<T>>(p, weights);
+                default:
+                    return std::make_unique<GradInputPlan<T>>(p, weights, algorithm_);
+            }
         });
     }
 
   private:
-    // The one way of 'direct' that is no convolution.
-    bool by_channel(const Conv2dGradInput& p) const {
-        return name() == "direct" && p.strided_depthwise();
+    // 'direct' need not be a convolution.
+    enum class Way { depthwise, direct, convolution };
+
+    Way way(const Conv2dGradInput& p) const {
+        if (name() != "direct") return Way::convolution;
+        if (p.strided_depthwise()) return Way::depthwise;
+        return direct_cost(p) < convolution_cost(p) ? Way::direct : Way::convolution;
+    }
+
+    static double direct_cost(const Conv2dGradInput& p) {
+        return with_type(p.forward.dtype,
+                         [&](auto zero) { return DirectGradInput<decltype(zero)>::cost(p); });
+    }
+    // With what it takes to turn and to pack a weight, as it is a new one after each step of a
+    // training. Measured on Zen 4.
+    double convolution_cost(const Conv2dGradInput& p) const {
+        const Conv2d& f = p.forward;
+        double cost = 0;
+        for (const Conv2d& part : p.parts)
+            cost += algorithm_.refusal(part).empty() ? algorithm_.cost(part)
+                                                     : std::numeric_limits<double>::infinity();
+        if (p.by_image) cost *= double(f.N) / f.threads;
+        const double bytes = double(f.OC * f.group_ic() * f.KH * f.KW * size_of(f.dtype));
+        return cost + 2.4 * bytes / f.threads;
     }
 
     const Algorithm<Conv2d>& algorithm_;

@@ -149,15 +149,12 @@ void Conv2dGradInput::reference(const void* const* inputs, const WeightSet& weig
 
 std::string_view Conv2dGradInput::choose(const Conv2dGradInput& problem) {
     if (problem.strided_depthwise()) return "direct";
-    const auto& registry = Registry<Conv2d>::instance();
+    const auto& registry = Registry<Conv2dGradInput>::instance();
     std::string_view best = "direct";
     double least = std::numeric_limits<double>::infinity();
     for (const std::string& name : registry.names()) {
-        const Algorithm<Conv2d>& algorithm = registry.at(name);
-        double cost = 0;
-        for (const Conv2d& part : problem.parts)
-            cost += algorithm.refusal(part).empty() ? algorithm.cost(part)
-                                                    : std::numeric_limits<double>::infinity();
+        const auto& algorithm = registry.at(name);
+        const double cost = algorithm.cost(problem);
         if (cost < least) least = cost, best = algorithm.name();
     }
     return best;
