@@ -2,6 +2,8 @@
 
 import copy
 import io
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -210,3 +212,14 @@ def test_data_parallel_runs_on_the_cpu_as_torchs_does() -> None:
     expected = net(x)
     ai3.swap_conv2d(net)
     close(nn.DataParallel(net)(x), expected)
+
+
+def test_a_network_may_live_as_long_as_the_interpreter() -> None:
+    code = """
+import torch, ai3
+network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+ai3.swap_conv2d(network)
+network(torch.randn(1, 3, 8, 8)).sum().backward()
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout + run.stderr == ""

@@ -1,6 +1,5 @@
 """One convolution as the core runs it, forward and backward, on torch's tensors."""
 
-import atexit
 import weakref
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -141,11 +140,3 @@ def weightless_layer(config: Config) -> Layer:
 @cache
 def _grad_bias() -> _core.Call:
     return _core.Call("conv2d_grad_bias", {}, "default")
-
-
-@atexit.register
-def _forget() -> None:
-    """While the core is still there to take its objects back."""
-    _layers.clear()
-    weightless_layer.cache_clear()
-    _grad_bias.cache_clear()

@@ -5,6 +5,8 @@
 
 NB_MODULE(AI3_ISA, module) {
     using namespace ai3;
+    // A network that lives as long as the interpreter is no leak.
+    nb::set_leak_warnings(false);
     // Whichever copy is loaded, its classes are ai3._core's to Python: in messages and in pickles.
     const nb::object name = module.attr("__name__");
     module.attr("__name__") = "ai3._core";

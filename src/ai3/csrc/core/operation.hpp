@@ -32,6 +32,7 @@
 #include "core/attributes.hpp"
 #include "core/parallel.hpp"
 #include "core/tensor.hpp"
+#include "core/workspace.hpp"
 
 namespace ai3 {
 
@@ -71,7 +72,7 @@ class WeightSet {
         std::lock_guard lock(mutex_);
         auto& slot = packed_[name];
         if (!slot) {
-            auto buffer = std::make_shared<Buffer>(bytes);
+            auto buffer = pooled_buffer(bytes);
             fill(*buffer);
             slot = std::move(buffer);
         }

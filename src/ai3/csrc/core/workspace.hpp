@@ -1,6 +1,7 @@
-// Scratch memory that outlives a call, so that calls do not pay for page faults.
+// Memory that outlives its use, so that the next use does not pay for page faults.
 #pragma once
 
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -8,23 +9,25 @@
 
 namespace ai3 {
 
-// Buffers that are lent to one call at a time. Safe to use from any thread.
+// Buffers that are lent to one user at a time. Safe to use from any thread.
 class ScratchPool {
   public:
     // What is kept while nobody uses it; larger buffers are freed on return.
     static constexpr std::size_t kept_bytes = std::size_t{256} << 20;
 
+    // Never destroyed, as buffers may come back while the process ends.
     static ScratchPool& instance() {
-        static ScratchPool pool;
-        return pool;
+        static auto* pool = new ScratchPool;
+        return *pool;
     }
 
-    Buffer take(std::size_t bytes) {
+    // At least `bytes`, of those that are kept at most `most`.
+    Buffer take(std::size_t bytes, std::size_t most) {
         if (bytes == 0) return {};
         {
             std::lock_guard lock(mutex_);
             for (auto it = free_.begin(); it != free_.end(); ++it)
-                if (it->size() >= bytes && it->size() <= 4 * bytes + (1 << 16)) {
+                if (it->size() >= bytes && it->size() <= most) {
                     Buffer buffer = std::move(*it);
                     free_.erase(it);
                     kept_ -= buffer.size();
@@ -54,7 +57,8 @@ class ScratchPool {
 // A buffer of the pool for the lifetime of this object.
 class Scratch {
   public:
-    explicit Scratch(std::size_t bytes) : buffer_(ScratchPool::instance().take(bytes)) {}
+    explicit Scratch(std::size_t bytes)
+        : buffer_(ScratchPool::instance().take(bytes, 4 * bytes + (1 << 16))) {}
     ~Scratch() { ScratchPool::instance().give(std::move(buffer_)); }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
@@ -64,5 +68,14 @@ class Scratch {
   private:
     Buffer buffer_;
 };
+
+// A buffer of exactly `bytes` that returns to the pool with its last owner: packed weights, of
+// which a training needs the like in every step.
+inline std::shared_ptr<Buffer> pooled_buffer(std::size_t bytes) {
+    return {new Buffer(ScratchPool::instance().take(bytes, bytes)), [](Buffer* buffer) {
+                ScratchPool::instance().give(std::move(*buffer));
+                delete buffer;
+            }};
+}
 
 }  // namespace ai3

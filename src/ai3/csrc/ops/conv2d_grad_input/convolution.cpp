@@ -18,7 +18,7 @@ template <typename T>
 Constant turned(const Conv2d& f, const AxisPhase& row, const AxisPhase& column, const T* weight) {
     const Index taps = row.taps * column.taps, gic = f.group_ic(), goc = f.group_oc();
     const Spec spec{f.dtype, {f.IC, goc, row.taps, column.taps}};
-    auto buffer = std::make_shared<Buffer>(spec.bytes());
+    auto buffer = pooled_buffer(spec.bytes());
     T* to = buffer->template as<T>();
     std::vector<Index> from;
     for (Index kh = row.taps; kh-- > 0;)
