@@ -75,7 +75,7 @@ inline Vec<T> activate(T parameter, Vec<T> x) {
         case Activation::tanh:
             return tanh<T>(x);
         case Activation::gelu:
-            return x * T(0.5) * (T(1) + erf<T>(x * T(0.70710678118654752440)));
+            return gelu<T>(x);
         case Activation::gelu_tanh: {
             const Vec<T> inner = x * T(0.79788456080286535588) * (T(1) + T(0.044715) * x * x);
             return x * T(0.5) * (T(1) + tanh<T>(inner));

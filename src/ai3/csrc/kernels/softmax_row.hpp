@@ -29,9 +29,9 @@ T largest(const T* x, Index n) {
     return result;
 }
 
-// out[i] = exp(x[i] * scale - subtracted); the sum of all. Right in place too.
+// out[i] = exp(x[i] * scale - subtracted); the sum of all by lanes. Right in place too.
 template <typename T>
-T exponentials(const T* x, T* out, Index n, T scale, T subtracted) {
+Vec<T> exponentials(const T* x, T* out, Index n, T scale, T subtracted) {
     constexpr Index W = lanes<T>;
     Vec<T> total{}, other{};
     Index i = 0;
@@ -47,7 +47,7 @@ T exponentials(const T* x, T* out, Index n, T scale, T subtracted) {
         total += live.select(y, Vec<T>{});
         live.store(out + i, y);
     }
-    return sum<T>(total + other);
+    return total + other;
 }
 
 template <typename T>
@@ -61,7 +61,7 @@ void scale_row(T* x, Index n, T factor) {
 
 template <typename T>
 void softmax_row(const T* x, T* out, Index n) {
-    const T total = exponentials(x, out, n, T(1), largest(x, n));
+    const T total = sum<T>(exponentials(x, out, n, T(1), largest(x, n)));
     scale_row(out, n, T(1) / total);
 }
 

@@ -61,9 +61,9 @@ class AttentionPlan final : public Plan {
     }
 
   private:
-    // What is known of a query after some blocks of keys.
-    struct State {
-        T most, total;
+    // What is known of queries after some blocks of keys: the largest score, the sum of weights.
+    struct States {
+        T most[block_queries], total[block_queries];
     };
 
     // The queries [first, last) of item i.
@@ -73,17 +73,17 @@ class AttentionPlan final : public Plan {
         const T* key = static_cast<const T*>(inputs[1]) + i * p.S * p.E;
         const T* value = static_cast<const T*>(inputs[2]) + i * p.S * p.EV;
         const T* mask = p.has_mask ? static_cast<const T*>(inputs[3]) + p.mask_offset(i) : nullptr;
-        State states[block_queries];
+        States states;
         for (Index s = 0; s == 0 || s < p.keys(last - 1); s += block) {
             const Index n = std::min(block, p.S - s);
             transpose_keys(key + s * p.E, n, keys);
             for_row_tiles<T>(last - first, [&](Index row, Index rows) {
-                State* state = states + row;
+                T *most = states.most + row, *total = states.total + row;
                 row += first;
                 score(query + row * p.E, keys, rows, n, scores);
-                for (Index r = 0; r < rows; ++r)
-                    weigh(scores + r * pitch, mask, row + r, s, n, state[r],
-                          out + (row + r) * p.EV);
+                for (Index r = 0; r < rows; r += W)
+                    weigh(scores + r * pitch, mask, row + r, std::min(W, rows - r), s, n, most + r,
+                          total + r, out + (row + r) * p.EV);
                 for (Index e = 0; e < p.EV; e += panel)
                     Tile{scores, pitch, value + s * p.EV + e, p.EV, n, out + row * p.EV + e,
                          p.EV,   s > 0}
@@ -91,7 +91,7 @@ class AttentionPlan final : public Plan {
                 if (s + block >= p.keys(last - 1))
                     for (Index r = 0; r < rows; ++r)
                         scale_row(out + (row + r) * p.EV, p.EV,
-                                  state[r].total == 0 ? T(0) : T(1) / state[r].total);
+                                  total[r] == 0 ? T(0) : T(1) / total[r]);
             });
         }
     }
@@ -119,34 +119,58 @@ class AttentionPlan final : public Plan {
                 rows, n - s > W ? panel : W);
     }
 
-    // The scores of query l and the keys [s, s + n) become weights, by the largest score so far;
-    // the result so far, and its state, are brought to that too.
-    void weigh(T* scores, const T* mask, Index l, Index s, Index n, State& state, T* out) const {
-        const Index live = std::clamp<Index>(p.keys(l) - s, 0, n);
+    // The scores of at most W queries from l on and the keys [s, s + n) become weights, by each
+    // one's largest score so far; the results so far, and their state, are brought to that too.
+    void weigh(T* scores, const T* mask, Index l, Index queries, Index s, Index n, T* most,
+               T* total, T* out) const {
+        const auto live = LaneMask<T>::first(queries);
+        const Vec<T> nothing = broadcast(-std::numeric_limits<T>::infinity());
+        // By query and lane, then folded to a lane for each query.
+        Vec<T> rows[W];
+        for (Index r = 0; r < W; ++r)
+            rows[r] = r < queries ? scale_scores(scores + r * pitch, mask, l + r, s, n) : nothing;
+        const Vec<T> before = s > 0 ? live.load(most) : nothing;
+        const Vec<T> largest =
+            larger<T>(before, fold<T>(rows, [](Vec<T> a, Vec<T> b) { return larger<T>(a, b); }));
+        const Vec<T> centre = largest == nothing ? Vec<T>{} : largest;
+        for (Index r = 0; r < W; ++r)
+            rows[r] = r < queries ? exponentials(scores + r * pitch, scores + r * pitch,
+                                                 keys_of(l + r, s, n), T(1), T(centre[r]))
+                                  : Vec<T>{};
+        Vec<T> sums = fold<T>(rows, [](Vec<T> a, Vec<T> b) { return a + b; });
+        if (s > 0) {
+            const Vec<T> correction = exp<T>(before - centre);
+            sums += live.load(total) * correction;
+            for (Index r = 0; r < queries; ++r)
+                if (correction[r] != T(1)) scale_row(out + r * p.EV, p.EV, T(correction[r]));
+        }
+        live.store(most, largest);
+        live.store(total, sums);
+    }
+
+    // How many of the keys [s, s + n) query l attends to.
+    Index keys_of(Index l, Index s, Index n) const {
+        return std::clamp<Index>(p.keys(l) - s, 0, n);
+    }
+
+    // Scales a query's scores and adds its mask; those that do not count become zeros. The largest
+    // by lanes.
+    Vec<T> scale_scores(T* scores, const T* mask, Index l, Index s, Index n) const {
+        const Index live = keys_of(l, s, n), along = mask ? p.mask_strides.back() : 0;
         std::fill(scores + live, scores + n, T(0));
         const T scale = T(p.scale);
-        if (mask) {
-            const Index along = p.mask_strides.back();
-            const T* row = mask + l * p.mask_strides[p.mask_strides.size() - 2] + s * along;
-            for (Index k = 0; k < live; k += W) {
-                const auto lane = LaneMask<T>::first(std::min(W, live - k));
-                const Vec<T> added = along ? lane.load(row + k) : broadcast(*row);
-                lane.store(scores + k, lane.load(scores + k) * scale + added);
-            }
-        } else {
-            scale_row(scores, live, scale);
+        const T* row =
+            mask ? mask + l * p.mask_strides[p.mask_strides.size() - 2] + s * along : nullptr;
+        const Vec<T> least = broadcast(-std::numeric_limits<T>::infinity());
+        const Vec<T> all = mask && !along ? broadcast(*row) : Vec<T>{};
+        Vec<T> most = least;
+        for (Index k = 0; k < live; k += W) {
+            const auto lane = LaneMask<T>::first(std::min(W, live - k));
+            const Vec<T> score = lane.load(scores + k) * scale + (along ? lane.load(row + k) : all);
+            lane.store(scores + k, score);
+            most = larger<T>(most, lane.select(score, least));
         }
-        T most = largest(scores, live);
-        if (s > 0 && !(most > state.most)) most = most == most ? state.most : most;
-        const T centre = most == -std::numeric_limits<T>::infinity() ? T(0) : most;
-        const T total = exponentials(scores, scores, live, T(1), centre);
-        if (s == 0) {
-            state = {most, total};
-            return;
-        }
-        const T correction = std::exp(state.most - centre);
-        if (correction != T(1)) scale_row(out, p.EV, correction);
-        state = {most, state.total * correction + total};
+        return most;
     }
 
     P p;
