@@ -19,21 +19,27 @@ template <typename T>
 struct TileReduction {
     Index blocks, KH, KW, channels;
     Index block_stride, kh_stride, kw_stride, pixel_stride;
+    // How far apart the sums of two pixels and of two vectors are stored, 0: one behind the other
+    // as (pixels, vectors); and whether what is negative of them becomes zero.
+    Index out_pixel = 0, out_vector = lanes<T>;
+    bool relu = false;
 };
 
-// Writes sums of V vectors of channels x PX pixels to `out` (PX, V * lanes). They begin with `bias`
-// or, where that is null, with what `out` holds.
+// Writes sums of V vectors of channels x PX pixels to `out`. They begin with `bias` or, where that
+// is null, with what `out` holds.
 // `weights` are (blocks, KH, KW, channels, V * lanes). STEP is the stride of the pixels and
 // CHANNELS that of a block, 0: as `r` says.
 template <typename T, int V, int PX, int STEP, int CHANNELS>
 void channel_tile(const TileReduction<T>& r, const T* in, const T* weights, const T* bias, T* out) {
     constexpr int W = lanes<T>;
     const Index step = STEP ? STEP : r.pixel_stride, channels = CHANNELS ? CHANNELS : r.channels;
+    const Index out_pixel = r.out_pixel ? r.out_pixel : V * W, out_vector = r.out_vector;
+    const auto place = [&](int p, int v) { return out + p * out_pixel + v * out_vector; };
     Vec<T> acc[V][PX];
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v)
 #pragma GCC unroll 16
-        for (int p = 0; p < PX; ++p) acc[v][p] = load(bias ? bias + v * W : out + (p * V + v) * W);
+        for (int p = 0; p < PX; ++p) acc[v][p] = load(bias ? bias + v * W : place(p, v));
 
     for (Index block = 0; block < r.blocks; ++block, in += r.block_stride) {
         const T* row = in;
@@ -54,10 +60,15 @@ void channel_tile(const TileReduction<T>& r, const T* in, const T* weights, cons
         }
     }
 
+    if (r.relu)
+#pragma GCC unroll 16
+        for (int p = 0; p < PX; ++p)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) acc[v][p] = acc[v][p] < T(0) ? Vec<T>{} : acc[v][p];
 #pragma GCC unroll 16
     for (int p = 0; p < PX; ++p)
 #pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) store(out + (p * V + v) * W, acc[v][p]);
+        for (int v = 0; v < V; ++v) store(place(p, v), acc[v][p]);
 }
 
 template <typename T>

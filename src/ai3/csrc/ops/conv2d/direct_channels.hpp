@@ -227,9 +227,23 @@ class DirectChannelsPlan final : public Plan {
         // Even tiles, of one size and of one less.
         const Index tiles = (n + max_pixels(block.vectors) - 1) / max_pixels(block.vectors);
         const Index large = (n + tiles - 1) / tiles, more = n - tiles * (large - 1);
+        // Sums that are whole at once go to where they belong, else they stay in the cache.
+        const Index pixel = row * s.row_pixels + begin;
+        Index count = std::min(most, block.end_ic - block.first_ic);
+        reduce(from, count);
+        T* whole = block.first_ic + count == block.end_ic
+                       ? out.vectors(image, block.first_oc, block.end_oc, pixel)
+                       : nullptr;
+        const Epilogue<T>& epilogue = out.epilogue();
+        const bool relu = epilogue.activation == Activation::relu && !epilogue.residual;
+        const Index out_pixel = whole ? out.pixel() : block_width;
+        const Index out_vector = whole ? out.vector() : W;
+        T* target = whole ? whole : sums;
         for (Index ic = block.first_ic; ic < block.end_ic;) {
-            Index count = std::min(most, block.end_ic - ic);
+            count = std::min(most, block.end_ic - ic);
             TileReduction<T> reduction = reduce(from, count);
+            reduction.out_pixel = out_pixel, reduction.out_vector = out_vector;
+            reduction.relu = whole && relu;
             const ChannelTile<T> run = find_channel_tile(reduction, block.vectors, large);
             const ChannelTile<T> run_less =
                 more < tiles ? find_channel_tile(reduction, block.vectors, large - 1) : run;
@@ -237,18 +251,24 @@ class DirectChannelsPlan final : public Plan {
             const T* start = ic == block.first_ic ? bias : nullptr;
             for (Index r = 0; r < rows; ++r) {
                 const T* pixels = first + from.channel(ic) + r * p.stride_h * from.row;
-                T* to = sums + r * n * block_width;
+                T* to = target + r * n * out_pixel;
                 for (Index t = 0; t < tiles; ++t) {
                     const Index some = t < more ? large : large - 1;
                     (t < more ? run : run_less)(reduction, pixels, w, start, to);
                     pixels += some * reduction.pixel_stride;
-                    to += some * block_width;
+                    to += some * out_pixel;
                 }
             }
             ic += count;
         }
-        out.write(sums, block_width, image, block.first_oc, block.end_oc,
-                  row * s.row_pixels + begin, rows * n);
+        if (!whole)
+            out.write(sums, block_width, image, block.first_oc, block.end_oc, pixel, rows * n);
+        else if (!epilogue.empty() && !relu)
+            for (int v = 0; v < block.vectors; ++v)
+                for (Index i = 0; i < rows * n; ++i) {
+                    T* at = whole + v * out_vector + i * out_pixel;
+                    store(at, epilogue(load(at), at));
+                }
     }
 
     // Channels that a reduction takes together; where they lie side by side at any length, the last
@@ -257,7 +277,8 @@ class DirectChannelsPlan final : public Plan {
 
     // The reduction over `count` channels, or as many of them as go together.
     TileReduction<T> reduce(const ImageStrides& from, Index& count) const {
-        const Index channels = std::min(together(s.read), count);
+        const bool all = s.read == Layout::channels_last && p.KH == 1 && p.KW == 1;
+        const Index channels = all ? count : std::min(together(s.read), count);
         count = count / channels * channels;
         return {count / channels,
                 p.KH,

@@ -63,7 +63,9 @@ class Output {
             return nullptr;
         return out_ + image * strides_.image + strides_.channel(oc) + pixel * strides_.pixel;
     }
+    // How far apart those of two pixels lie, and those of neighbouring channels.
     Index pixel() const { return strides_.pixel; }
+    Index vector() const { return strides_.channel(W) - strides_.channel(0); }
     const Epilogue<T>& epilogue() const { return epilogue_; }
 
     // After the last write of a thread.
