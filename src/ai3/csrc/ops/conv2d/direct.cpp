@@ -62,7 +62,7 @@ Estimate estimate(const Conv2d& p) {
     const double by_channels =
         pixels * double(p.groups) * vectors(p.group_oc()) * (depth + stored) + turned;
     const double by_pixels =
-        rows * (1.05 * K + 2) + 8 * images * double(p.IC * p.IH) * vectors(p.IW);
+        rows * (1.05 * K + 9) + 8 * images * double(p.IC * p.IH) * vectors(p.IW);
     if (p.dense() && by_pixels < by_channels) return {Way::pixels, by_pixels};
     return {Way::channels, by_channels};
 }

@@ -28,6 +28,10 @@ double gemm_cost(const Conv2d& p, double list_cycles) {
         const double calls = N * double(p.groups * b.panels * b.tiles * b.blocks);
         steps = 1.03 * outputs * vectors * double(b.K) + call_cycles * calls;
         bytes = image_byte * N * double(p.IC * p.IH * p.IW + p.OC * b.P);
+        // Of an output beyond the caches, each line is fetched before its parts are written.
+        constexpr double cache = 6 << 20, far_byte = 0.25;
+        bytes += far_byte / sizeof(T) *
+                 std::max(0.0, N * double(p.OC * b.P) * double(sizeof(T)) - cache);
     }
     return (steps + pieces) / p.threads + bytes * sizeof(T);
 }
