@@ -241,72 +241,54 @@ class _Conv2d(torch.autograd.Function):
         )
 
 
-class _GradInput(torch.autograd.Function):
-    @staticmethod
-    def forward(grad: Tensor, weight: Tensor, size: Sequence[int], config: Config) -> Tensor:
-        return _below(_GradInput, _ops.conv2d_grad_input, grad, weight, size, config)
+def _gradient(
+    op: Any,
+    of: Callable[..., Tensor],
+    backward_of: Callable[..., tuple[Tensor | None, ...]],
+    *,
+    folds: bool,
+) -> type[torch.autograd.Function]:
+    """The same for a gradient `of(grad, other, size, config)`. Where it `folds`, mapped gradients
+    that share the other tensor are images of one batch."""
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        grad, weight, ctx.size, ctx.config = inputs
-        ctx.save_for_backward(grad, weight)
-        ctx.save_for_forward(grad, weight)
+    class Gradient(torch.autograd.Function):
+        @staticmethod
+        def forward(grad: Tensor, other: Tensor, size: Sequence[int], config: Config) -> Tensor:
+            return _below(Gradient, op, grad, other, size, config)
 
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> Any:
-        needs = ctx.needs_input_grad
-        found = _grad_input_backward(cotangent, ctx.saved_tensors, ctx.config, needs)
-        return (*found, None, None)
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+            grad, other, ctx.size, ctx.config = inputs
+            ctx.save_for_backward(grad, other)
+            ctx.save_for_forward(grad, other)
 
-    @staticmethod
-    def jvp(ctx: Any, grad: Any, weight: Any, *_: Any) -> Tensor:
-        g, w = ctx.saved_tensors
-        terms = []
-        if grad is not None:
-            terms.append(grad_input(grad, w, ctx.size, ctx.config))
-        if weight is not None:
-            terms.append(grad_input(g, weight, ctx.size, ctx.config))
-        return _total(terms)
+        @staticmethod
+        def backward(ctx: Any, cotangent: Tensor) -> Any:
+            needs = ctx.needs_input_grad
+            return (*backward_of(cotangent, ctx.saved_tensors, ctx.config, needs), None, None)
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
-        grad, weight, size, config = arguments
-        if in_dims[1] is None:
-            return _folded(lambda g: grad_input(g, weight, size, config), grad, in_dims[0])
-        return _each(lambda g, w: grad_input(g, w, size, config), info, in_dims[:2], grad, weight)
+        @staticmethod
+        def jvp(ctx: Any, grad: Any, other: Any, *_: Any) -> Tensor:
+            g, o = ctx.saved_tensors
+            terms = []
+            if grad is not None:
+                terms.append(of(grad, o, ctx.size, ctx.config))
+            if other is not None:
+                terms.append(of(g, other, ctx.size, ctx.config))
+            return _total(terms)
+
+        @staticmethod
+        def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+            grad, other, size, config = arguments
+            if folds and in_dims[1] is None:
+                return _folded(lambda g: of(g, other, size, config), grad, in_dims[0])
+            return _each(lambda g, o: of(g, o, size, config), info, in_dims[:2], grad, other)
+
+    return Gradient
 
 
-class _GradWeight(torch.autograd.Function):
-    @staticmethod
-    def forward(grad: Tensor, input: Tensor, kernel: Sequence[int], config: Config) -> Tensor:
-        return _below(_GradWeight, _ops.conv2d_grad_weight, grad, input, kernel, config)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        grad, input, ctx.kernel, ctx.config = inputs
-        ctx.save_for_backward(grad, input)
-        ctx.save_for_forward(grad, input)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> Any:
-        needs = ctx.needs_input_grad
-        found = _grad_weight_backward(cotangent, ctx.saved_tensors, ctx.config, needs)
-        return (*found, None, None)
-
-    @staticmethod
-    def jvp(ctx: Any, grad: Any, input: Any, *_: Any) -> Tensor:
-        g, x = ctx.saved_tensors
-        terms = []
-        if grad is not None:
-            terms.append(grad_weight(grad, x, ctx.kernel, ctx.config))
-        if input is not None:
-            terms.append(grad_weight(g, input, ctx.kernel, ctx.config))
-        return _total(terms)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
-        grad, input, kernel, config = arguments
-        return _each(lambda g, x: grad_weight(g, x, kernel, config), info, in_dims[:2], grad, input)
+_GradInput = _gradient(_ops.conv2d_grad_input, grad_input, _grad_input_backward, folds=True)
+_GradWeight = _gradient(_ops.conv2d_grad_weight, grad_weight, _grad_weight_backward, folds=False)
 
 
 def _total(terms: Sequence[Tensor]) -> Tensor:

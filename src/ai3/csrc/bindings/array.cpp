@@ -90,6 +90,16 @@ Array::Array(nb::handle object) : object_(object), exchange_(exchange_of(object)
     elements(shape_);
 }
 
+bool Array::channels_last() const {
+    if (dense_ || shape_.size() != 4) return false;
+    Index stride = 1;
+    for (std::size_t axis : {1, 3, 2, 0}) {
+        if (shape_[axis] != 1 && strides_[axis] != stride) return false;
+        stride *= shape_[axis];
+    }
+    return true;
+}
+
 void Array::copy_to(void* dense) const {
     copy_strided(dtype_, shape_, strides_.data(), data_, dense);
 }

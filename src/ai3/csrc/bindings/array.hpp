@@ -24,6 +24,8 @@ class Array {
     const Shape& shape() const { return shape_; }
     Spec spec() const { return {dtype_, shape_}; }
     bool dense() const { return dense_; }
+    // (N, C, H, W) whose channels lie side by side, without gaps, and that is not dense.
+    bool channels_last() const;
     // The library's own functions, where it has them: then results are made by the same library.
     const DLPackExchange* exchange() const { return exchange_; }
 

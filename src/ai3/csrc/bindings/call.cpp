@@ -24,6 +24,8 @@ class Call {
         if (found == Operation::all().end())
             throw std::invalid_argument("there is no operation '" + op + "'");
         operation_ = found->second;
+        reads_channels_last_ = op == "conv2d" && !attributes_.has("output_layout");
+        if (reads_channels_last_) attributes_.set("output_layout", std::string("dense"));
     }
 
     void set_weights(std::shared_ptr<WeightSet> weights) {
@@ -48,7 +50,7 @@ class Call {
 
     struct Entry {
         int threads;
-        std::vector<Spec> inputs;
+        std::vector<Spec> offered;
         std::shared_ptr<const Planned> planned;
     };
     // What an array of weights was: of a small one every byte, of a large one a sample.
@@ -106,13 +108,17 @@ class Call {
             std::vector<Constant> dense;
             const void* data[8];
             std::size_t count = 0, copied = 0;
-            for (const Array& input : inputs)
-                if (!input.dense()) copied += align_up(input.spec().bytes());
+            const auto fits = [&](std::size_t i) {
+                return inputs[i].dense() ||
+                       planned->problem->inputs()[i].layout == Layout::channels_last;
+            };
+            for (std::size_t i = 0; i < inputs.size(); ++i)
+                if (!fits(i)) copied += align_up(inputs[i].spec().bytes());
             Scratch scratch(planned->workspace_bytes + copied);
             std::byte* copy = scratch.data() + align_up(planned->workspace_bytes);
             for (const Array& input : inputs) {
                 data[count] = input.data();
-                if (!input.dense()) {
+                if (!fits(count)) {
                     input.copy_to(copy);
                     data[count] = copy;
                     copy += align_up(input.spec().bytes());
@@ -127,34 +133,54 @@ class Call {
     std::shared_ptr<const Planned> plan_for(const std::vector<Array>& inputs) {
         const int threads = max_threads();
         for (auto it = entries_.begin(); it != entries_.end(); ++it) {
-            bool same = it->threads == threads && it->inputs.size() == inputs.size();
+            bool same = it->threads == threads && it->offered.size() == inputs.size();
             for (std::size_t i = 0; same && i < inputs.size(); ++i)
-                same = it->inputs[i].dtype == inputs[i].dtype() &&
-                       it->inputs[i].shape == inputs[i].shape();
+                same = it->offered[i].dtype == inputs[i].dtype() &&
+                       it->offered[i].shape == inputs[i].shape() &&
+                       it->offered[i].layout == layout_of(inputs[i]);
             if (!same) continue;
             if (it != entries_.begin()) entries_.splice(entries_.begin(), entries_, it);
             return entries_.front().planned;
         }
         if (inputs.size() > 8) throw std::invalid_argument("a layer takes at most 8 inputs");
-        std::vector<Spec> specs;
-        for (const Array& input : inputs) specs.push_back(input.spec());
+        std::vector<Spec> offered;
+        for (const Array& input : inputs) {
+            offered.push_back(input.spec());
+            offered.back().layout = layout_of(input);
+        }
         std::shared_ptr<const Planned> planned;
         try {
             auto weights = weights_;
             if (!weights)
                 weights = std::make_shared<WeightSet>(std::vector<std::optional<Constant>>{});
-            planned = std::make_shared<Planned>(
-                operation_->problem(specs, weights, attributes_, threads), algorithm_);
+            std::vector<Spec> dense = offered;
+            for (Spec& spec : dense) spec.layout = Layout::dense;
+            std::shared_ptr<const Problem> problem =
+                operation_->problem(dense, weights, attributes_, threads);
+            // The algorithm does not depend on the layout, which it reads or has copied.
+            const std::string algorithm = problem->resolve(algorithm_);
+            if (dense != offered) {
+                std::shared_ptr<const Problem> as_offered =
+                    operation_->problem(offered, weights, attributes_, threads);
+                if (as_offered->refusal(algorithm).empty()) problem = std::move(as_offered);
+            }
+            planned = std::make_shared<Planned>(std::move(problem), algorithm);
         } catch (const std::invalid_argument& error) {
             throw std::invalid_argument(name_.empty() ? error.what() : name_ + ": " + error.what());
         }
-        entries_.push_front({threads, std::move(specs), planned});
+        entries_.push_front({threads, std::move(offered), planned});
         if (entries_.size() > kept_plans) entries_.pop_back();
         return planned;
     }
 
+    Layout layout_of(const Array& input) const {
+        return reads_channels_last_ && input.channels_last() ? Layout::channels_last
+                                                             : Layout::dense;
+    }
+
     const Operation* operation_;
     Attributes attributes_;
+    bool reads_channels_last_ = false;
     std::string algorithm_, name_;
     std::shared_ptr<const WeightSet> weights_;
     std::vector<Source> sources_;

@@ -21,6 +21,8 @@ class Attributes {
     Attributes() = default;
     explicit Attributes(std::map<std::string, Value> values) : values_(std::move(values)) {}
 
+    void set(const std::string& name, Value value) { values_[name] = std::move(value); }
+
     bool has(const std::string& name) const {
         auto found = values_.find(name);
         return found != values_.end() && !std::holds_alternative<std::monostate>(found->second);

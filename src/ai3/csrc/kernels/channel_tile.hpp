@@ -94,15 +94,20 @@ ChannelTile<T> find_channel_tile(int vectors, Index pixels) {
     return vectors == 1 ? one[std::size_t(pixels - 1)] : two[std::size_t(pixels - 1)];
 }
 
-// The tile for a reduction: the strides that occur most are known to the compiler.
+// The tile for a reduction: the strides that occur most are known to the compiler. For double most
+// of them gain nothing.
 template <typename T>
 ChannelTile<T> find_channel_tile(const TileReduction<T>& r, int vectors, Index pixels) {
     constexpr int W = lanes<T>;
     if (r.channels == 1 && r.pixel_stride == 1) return find_channel_tile<T, 1, 1>(vectors, pixels);
-    if (r.channels == 1 && r.pixel_stride == 2) return find_channel_tile<T, 2, 1>(vectors, pixels);
-    if (r.channels == W && r.pixel_stride == W) return find_channel_tile<T, W, W>(vectors, pixels);
-    if (r.channels == W && r.pixel_stride == 2 * W)
-        return find_channel_tile<T, 2 * W, W>(vectors, pixels);
+    if constexpr (sizeof(T) == sizeof(float)) {
+        if (r.channels == 1 && r.pixel_stride == 2)
+            return find_channel_tile<T, 2, 1>(vectors, pixels);
+        if (r.channels == W && r.pixel_stride == W)
+            return find_channel_tile<T, W, W>(vectors, pixels);
+        if (r.channels == W && r.pixel_stride == 2 * W)
+            return find_channel_tile<T, 2 * W, W>(vectors, pixels);
+    }
     return find_channel_tile<T, 0, 0>(vectors, pixels);
 }
 

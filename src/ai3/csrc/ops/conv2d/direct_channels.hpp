@@ -92,7 +92,11 @@ class DirectChannelsPlan final : public Plan {
                 const double by_parts = unevenness(blocks, sharing);
                 const double by_chunks = unevenness(p.N * units, sharing);
                 const bool heavy = p.OC * p.group_ic() * p.KH * p.KW > 2 * p.IC * p.IH * p.IW;
-                if (by_parts < by_chunks - 0.02 || (heavy && by_parts <= by_chunks + 0.02))
+                // Chunks that meet within a cache line of every channel cost both threads.
+                const bool apart = p.output_layout != Layout::dense ||
+                                   (segments > 1 ? segment : unit_rows * row_pixels) % W == 0;
+                if (by_parts < by_chunks - 0.02 ||
+                    ((heavy || !apart) && by_parts <= by_chunks + (apart ? 0.02 : 0.08)))
                     parts = sharing;
                 else
                     chunks = round_up(chunks, sharing);
