@@ -335,6 +335,18 @@ def test_memory_around_the_input_is_not_read(algorithm: str) -> None:
     torch.testing.assert_close(actual, F.conv2d(room[1], weight, padding=1), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("algorithm", ["direct", "gemm", "implicit gemm"])
+def test_results_beyond_the_caches(core: ModuleType, algorithm: str) -> None:
+    """Which are written past them, where vectors of them are whole."""
+    case = Case((3, 2, 224, 144), 70, (3, 3), {"padding": 1})
+    x, weight, bias = case.tensors(torch.float32)
+    problem = make_problem(
+        core, "conv2d", [x], [weight, bias], activation="relu", **case.attributes
+    )
+    actual = problem.run(algorithm, x).torch()
+    assert_close(actual, case.by_torch(x, weight, bias).relu().float(), algorithm)
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize(
     "strided",

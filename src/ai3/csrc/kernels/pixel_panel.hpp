@@ -30,6 +30,8 @@ struct PanelProduct {
     T* out;
     Index plane, rows, pixels;
     const Epilogue<T>* epilogue;
+    // Past the caches, where the vectors of `out` are whole; they are on a vector's boundary.
+    bool streamed = false;
 };
 
 namespace detail {
@@ -67,6 +69,7 @@ void multiply_panel(const PanelProduct<T>& p) {
         multiply([](const T* at) { return load(at); });
     else
         multiply([&](const T* at) { return tail.load(at); });
+    const bool streamed = p.streamed && p.pixels == V * W;
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) {
         if (c >= p.rows) break;
@@ -74,7 +77,10 @@ void multiply_panel(const PanelProduct<T>& p) {
         for (int v = 0; v < V; ++v) {
             const auto live = v < V - 1 ? LaneMask<T>(LaneMask<T>::all) : tail;
             if (p.epilogue) acc[c][v] = (*p.epilogue)(acc[c][v], place(c, v), live);
-            live.store(place(c, v), acc[c][v]);
+            if (streamed)
+                stream(place(c, v), acc[c][v]);
+            else
+                live.store(place(c, v), acc[c][v]);
         }
     }
 }

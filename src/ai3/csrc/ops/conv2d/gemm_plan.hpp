@@ -14,6 +14,7 @@
 #include "kernels/gather_channels.hpp"
 #include "kernels/pixel_panel.hpp"
 #include "ops/conv2d/op.hpp"
+#include "ops/conv2d/output.hpp"
 
 namespace ai3 {
 
@@ -223,11 +224,13 @@ class GemmPlan final : public Plan {
         const T* a = weights_of(group) + b.padded_oc * k;
         out += group * p.group_oc() * b.P;
         const Index pixels = b.pixels(panel);
+        const bool streamed = depth == b.K && streams(p, out);
         for (Index tile = begin; tile < end; ++tile)
-            multiply_panel<T>({depth, a + tile * C * depth, r.data, r.pitch,
-                               k == 0 ? bias + tile * C : nullptr, out + tile * C * b.P, b.P,
-                               std::min(C, p.group_oc() - tile * C), pixels,
-                               k + depth == b.K && !epilogue.empty() ? &epilogue : nullptr});
+            multiply_panel<T>(
+                {depth, a + tile * C * depth, r.data, r.pitch, k == 0 ? bias + tile * C : nullptr,
+                 out + tile * C * b.P, b.P, std::min(C, p.group_oc() - tile * C), pixels,
+                 k + depth == b.K && !epilogue.empty() ? &epilogue : nullptr, streamed});
+        if (streamed) stream_fence();
     }
 
     // All pixels for a part of the blocks of output channels, of as many groups as they are in.
