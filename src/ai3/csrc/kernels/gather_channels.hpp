@@ -5,30 +5,22 @@
 
 namespace ai3 {
 
-// `n` pixels of `channels` rows, `plane` apart, as vectors of channels: put(pixel, vector). Absent
-// channels are zero. Where `beyond` is set, a whole vector may be read of each row.
-template <typename T, typename Put>
-void for_gathered_channels(const T* from, Index plane, Index n, Index channels, bool beyond,
-                           Put put) {
+// `n` pixels of `channels` rows, `plane` apart, to vectors of channels that are `stride` apart;
+// absent channels are zero.
+template <typename T>
+void gather_channels(const T* from, Index plane, Index n, Index channels, T* out, Index stride) {
     constexpr Index W = lanes<T>;
+    const auto mask = LaneMask<T>::first(n);
     Vec<T> square[W];
-    if (channels >= W && (n == W || beyond)) {
+    if (channels >= W && n == W) {
 #pragma GCC unroll 16
         for (int l = 0; l < W; ++l) square[l] = load(from + l * plane);
     } else {
-        const auto mask = LaneMask<T>::first(n);
         for (int l = 0; l < W; ++l)
             square[l] = l < channels ? mask.load(from + l * plane) : Vec<T>{};
     }
     transpose<T>(square);
-    for (Index l = 0; l < n; ++l) put(l, square[l]);
-}
-
-// The same to vectors that are `stride` apart.
-template <typename T>
-void gather_channels(const T* from, Index plane, Index n, Index channels, T* out, Index stride) {
-    for_gathered_channels(from, plane, n, channels, false,
-                          [&](Index l, Vec<T> pixel) { store(out + l * stride, pixel); });
+    for (Index l = 0; l < n; ++l) store(out + l * stride, square[l]);
 }
 
 }  // namespace ai3
