@@ -2,15 +2,9 @@ import torch
 from torch import nn
 
 
-def assert_close(
-    actual: torch.Tensor,
-    expected: torch.Tensor,
-    algorithm: str = "default",
-    nearby: torch.Tensor | None = None,
-) -> None:
+def assert_close(actual: torch.Tensor, expected: torch.Tensor, algorithm: str = "default") -> None:
     """Largest difference at most some machine epsilons of the largest expected value: what the
-    rounding of a whole network adds up to, while one wrong weight is ten thousands. Of a network
-    that amplifies rounding, `nearby` is what it gives for an input that is one epsilon away."""
+    rounding of a whole network adds up to, while one wrong weight is ten thousands."""
     # Winograd's transforms lose some bits, as they do anywhere.
     exact = algorithm not in ("default", "guess", "winograd", "winograd f4", "winograd f6")
     epsilons = 100 if exact else 1000
@@ -18,8 +12,6 @@ def assert_close(
     assert actual.dtype == expected.dtype
     largest = expected.abs().max().item()
     allowed = epsilons * torch.finfo(expected.dtype).eps * largest
-    if nearby is not None:
-        allowed = max(allowed, 10 * (nearby - expected).abs().max().item())
     difference = (actual - expected).abs().max().item()
     assert difference <= allowed, f"{difference:.3g} apart, {allowed:.3g} allowed"
 

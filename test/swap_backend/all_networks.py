@@ -17,6 +17,10 @@ from test.compare import assert_close
 FIXED = {"vit": 224, "maxvit": 224, "inception": 96}
 """Sizes of images, by the start of a name; others take small ones."""
 
+AMPLIFYING = ("efficientnet_v2_l",)
+"""Networks that, with random weights, make thousands of epsilons of one: torch's own float32 is as
+far from the truth. They are compared in float64, by the bounds of float32."""
+
 
 def names() -> list[str]:
     import torchvision
@@ -27,13 +31,14 @@ def names() -> list[str]:
     ]
 
 
-def compare(actual: Any, expected: Any, nearby: Any) -> None:
+def compare(actual: Any, expected: Any) -> None:
     if isinstance(expected, dict):
         assert actual.keys() == expected.keys()
         for key, value in expected.items():
-            compare(actual[key], value, nearby[key])
+            compare(actual[key], value)
     else:
-        assert_close(actual, expected, nearby=nearby)
+        assert actual.dtype == expected.dtype
+        assert_close(actual.float(), expected.float())
 
 
 @pytest.mark.parametrize("name", names())
@@ -44,13 +49,13 @@ def test_agrees_with_torch(name: str) -> None:
     shapes = [(1, 3, size, size)]
     if sum(parameter.numel() for parameter in module.parameters()) < 50e6:
         shapes.append((2, 3, size, size) if size == 224 else (2, 3, size + 32, size + 64))
-    samples = [torch.randn(shape) for shape in shapes]
-    epsilon = torch.finfo(torch.float32).eps
+    dtype = torch.float64 if name in AMPLIFYING else torch.float32
+    module.to(dtype)
+    samples = [torch.randn(shape, dtype=dtype) for shape in shapes]
     with torch.inference_mode():
         expected = [module(sample) for sample in samples]
-        nearby = [module(sample * (1 + epsilon)) for sample in samples]
-    model = ai3.swap_backend(module)
+    model = ai3.swap_backend(module, dtype=dtype)
     del module
     gc.collect()
-    for sample, *wanted in zip(samples, expected, nearby, strict=True):
-        compare(model(sample), *wanted)
+    for sample, wanted in zip(samples, expected, strict=True):
+        compare(model(sample), wanted)
