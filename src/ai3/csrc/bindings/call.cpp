@@ -105,7 +105,6 @@ class Call {
         Result result(planned->problem->output(), inputs.empty() ? nullptr : inputs[0].exchange());
         {
             nb::gil_scoped_release release;
-            std::vector<Constant> dense;
             const void* data[8];
             std::size_t count = 0, copied = 0;
             const auto fits = [&](std::size_t i) {
