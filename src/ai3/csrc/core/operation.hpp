@@ -16,8 +16,6 @@
 //                                                             dense
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <functional>
 #include <limits>
 #include <map>
@@ -31,6 +29,7 @@
 
 #include "core/attributes.hpp"
 #include "core/parallel.hpp"
+#include "core/registry.hpp"
 #include "core/tensor.hpp"
 #include "core/workspace.hpp"
 
@@ -101,10 +100,8 @@ class Plan {
 };
 
 template <typename P>
-class Algorithm {
+class Algorithm : public NamedAlgorithm {
   public:
-    virtual ~Algorithm() = default;
-    virtual std::string_view name() const = 0;
     // Empty where the problem can be done, else the reason why not, as a clause.
     virtual std::string refusal(const P&) const { return {}; }
     virtual std::size_t workspace_bytes(const P&) const { return 0; }
@@ -127,57 +124,51 @@ std::unique_ptr<Plan> make_plan(Run run) {
 }
 
 template <typename P>
-class Registry {
+class Registry : public AlgorithmTable {
   public:
     static Registry& instance() {
         static Registry registry;
         return registry;
     }
 
-    void add(std::unique_ptr<const Algorithm<P>> algorithm) {
-        const std::string name(algorithm->name());
-        algorithms_[name] = std::move(algorithm);
-    }
-
-    std::vector<std::string> names() const {
-        std::vector<std::string> names;
-        for (const auto& [name, algorithm] : algorithms_) names.push_back(name);
-        return names;
-    }
+    const Algorithm<P>& at(std::string_view name) const { return typed(AlgorithmTable::at(name)); }
 
     // The algorithms that can do the problem and have a cost, the least first.
     std::vector<std::pair<std::string_view, double>> ranking(const P& problem) const {
-        std::vector<std::pair<std::string_view, double>> ranked;
-        for (const auto& [name, algorithm] : algorithms_) {
-            if (!algorithm->refusal(problem).empty()) continue;
-            const double cost = algorithm->cost(problem);
-            if (std::isfinite(cost)) ranked.emplace_back(algorithm->name(), cost);
-        }
-        std::stable_sort(ranked.begin(), ranked.end(),
-                         [](const auto& a, const auto& b) { return a.second < b.second; });
-        return ranked;
+        return AlgorithmTable::ranking([&](const NamedAlgorithm& algorithm) {
+            const Algorithm<P>& one = typed(algorithm);
+            return one.refusal(problem).empty() ? one.cost(problem)
+                                                : std::numeric_limits<double>::infinity();
+        });
     }
     std::string_view cheapest(const P& problem, std::string_view otherwise) const {
         const auto ranked = ranking(problem);
         return ranked.empty() ? otherwise : ranked.front().first;
     }
 
-    const Algorithm<P>& at(std::string_view name) const {
-        auto found = algorithms_.find(std::string(name));
-        if (found == algorithms_.end())
-            throw std::invalid_argument(std::string(P::op) + " has no algorithm '" +
-                                        std::string(name) + "'");
-        return *found->second;
-    }
-
   private:
-    std::map<std::string, std::unique_ptr<const Algorithm<P>>> algorithms_;
+    Registry() : AlgorithmTable(P::op) {}
+
+    static const Algorithm<P>& typed(const NamedAlgorithm& algorithm) {
+        return static_cast<const Algorithm<P>&>(algorithm);
+    }
 };
 
 // Registers an algorithm: `const Register<Conv2d, Direct> registered;`
 template <typename P, typename A>
 struct Register {
     Register() { Registry<P>::instance().add(std::make_unique<A>()); }
+};
+
+// Registers an A, made of an algorithm of Source, for every one that there is.
+template <typename P, typename Source, typename A>
+struct RegisterDerived {
+    RegisterDerived() {
+        Registry<P>::instance().derive(
+            Registry<Source>::instance(), [](const NamedAlgorithm& algorithm) {
+                return std::make_unique<A>(static_cast<const Algorithm<Source>&>(algorithm));
+            });
+    }
 };
 
 // A problem whose type is not known statically; what the bindings and the executor hold.
@@ -258,11 +249,8 @@ class OperationOf final : public Operation {
             return std::string(algorithm);
         }
         std::vector<std::pair<std::string, double>> ranking() const override {
-            if constexpr (requires(const Registry<P>& registry) { registry.ranking(problem_); }) {
-                const auto ranked = Registry<P>::instance().ranking(problem_);
-                return {ranked.begin(), ranked.end()};
-            }
-            return {};
+            const auto ranked = Registry<P>::instance().ranking(problem_);
+            return {ranked.begin(), ranked.end()};
         }
         std::string refusal(std::string_view algorithm) const override {
             return at(algorithm).refusal(problem_);

@@ -86,28 +86,9 @@ inline Vec<T> activate(T parameter, Vec<T> x) {
     return x;
 }
 
-namespace detail {
-
 // Those of many instructions, once for all kernels that end with them.
 template <typename T>
-[[gnu::noinline]] Vec<T> activate_smoothly(Activation activation, T parameter, Vec<T> x) {
-    switch (activation) {
-        case Activation::silu:
-            return activate<Activation::silu>(parameter, x);
-        case Activation::sigmoid:
-            return activate<Activation::sigmoid>(parameter, x);
-        case Activation::tanh:
-            return activate<Activation::tanh>(parameter, x);
-        case Activation::gelu:
-            return activate<Activation::gelu>(parameter, x);
-        case Activation::gelu_tanh:
-            return activate<Activation::gelu_tanh>(parameter, x);
-        default:
-            return activate<Activation::elu>(parameter, x);
-    }
-}
-
-}  // namespace detail
+Vec<T> activate_smoothly(Activation activation, T parameter, Vec<T> x);
 
 template <typename T>
 inline Vec<T> activate(Activation activation, T parameter, Vec<T> x) {
@@ -125,7 +106,7 @@ inline Vec<T> activate(Activation activation, T parameter, Vec<T> x) {
         case Activation::hardsigmoid:
             return activate<Activation::hardsigmoid>(parameter, x);
         default:
-            return detail::activate_smoothly(activation, parameter, x);
+            return activate_smoothly(activation, parameter, x);
     }
 }
 

@@ -3,8 +3,6 @@
 // input values.
 #pragma once
 
-#include <array>
-
 #include "core/simd.hpp"
 #include "kernels/epilogue.hpp"
 
@@ -25,91 +23,16 @@ struct TileReduction {
     bool relu = false;
 };
 
-// Writes sums of V vectors of channels x PX pixels to `out`. They begin with `bias` or, where that
-// is null, with what `out` holds.
-// `weights` are (blocks, KH, KW, channels, V * lanes). STEP is the stride of the pixels and
-// CHANNELS that of a block, 0: as `r` says.
-template <typename T, int V, int PX, int STEP, int CHANNELS>
-void channel_tile(const TileReduction<T>& r, const T* in, const T* weights, const T* bias, T* out) {
-    constexpr int W = lanes<T>;
-    const Index step = STEP ? STEP : r.pixel_stride, channels = CHANNELS ? CHANNELS : r.channels;
-    const Index out_pixel = r.out_pixel ? r.out_pixel : V * W, out_vector = r.out_vector;
-    const auto place = [&](int p, int v) { return out + p * out_pixel + v * out_vector; };
-    Vec<T> acc[V][PX];
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v)
-#pragma GCC unroll 16
-        for (int p = 0; p < PX; ++p) acc[v][p] = load(bias ? bias + v * W : place(p, v));
-
-    for (Index block = 0; block < r.blocks; ++block, in += r.block_stride) {
-        const T* row = in;
-        for (Index kh = 0; kh < r.KH; ++kh, row += r.kh_stride) {
-            const T* pixel = row;
-            for (Index kw = 0; kw < r.KW; ++kw, pixel += r.kw_stride)
-                for (Index c = 0; c < channels; ++c, weights += V * W) {
-                    Vec<T> w[V];
-#pragma GCC unroll 2
-                    for (int v = 0; v < V; ++v) w[v] = load(weights + v * W);
-#pragma GCC unroll 16
-                    for (int p = 0; p < PX; ++p) {
-                        const Vec<T> x = broadcast(pixel[p * step + c]);
-#pragma GCC unroll 2
-                        for (int v = 0; v < V; ++v) acc[v][p] += w[v] * x;
-                    }
-                }
-        }
-    }
-
-    if (r.relu)
-#pragma GCC unroll 16
-        for (int p = 0; p < PX; ++p)
-#pragma GCC unroll 2
-            for (int v = 0; v < V; ++v) acc[v][p] = acc[v][p] < T(0) ? Vec<T>{} : acc[v][p];
-#pragma GCC unroll 16
-    for (int p = 0; p < PX; ++p)
-#pragma GCC unroll 2
-        for (int v = 0; v < V; ++v) store(place(p, v), acc[v][p]);
-}
-
+// Writes sums of some vectors of channels x some pixels of `in` to `out`. They begin with `bias`
+// or, where that is null, with what `out` holds. `weights` are (blocks, KH, KW, channels, vectors,
+// lanes).
 template <typename T>
-using ChannelTile = void (*)(const TileReduction<T>&, const T*, const T*, const T*, T*);
+using ChannelTile = void (*)(const TileReduction<T>& r, const T* in, const T* weights,
+                             const T* bias, T* out);
 
-namespace detail {
-
-template <typename T, int V, int STEP, int CHANNELS, int... I>
-constexpr auto channel_tiles(std::integer_sequence<int, I...>) {
-    return std::array<ChannelTile<T>, sizeof...(I)>{channel_tile<T, V, I + 1, STEP, CHANNELS>...};
-}
-
-}  // namespace detail
-
-// The tile of `vectors` (1 or 2) and `pixels` (at most max_pixels). STEP and CHANNELS as for
-// channel_tile.
-template <typename T, int STEP, int CHANNELS>
-ChannelTile<T> find_channel_tile(int vectors, Index pixels) {
-    static constexpr auto one = detail::channel_tiles<T, 1, STEP, CHANNELS>(
-        std::make_integer_sequence<int, max_pixels(1)>{});
-    static constexpr auto two = detail::channel_tiles<T, 2, STEP, CHANNELS>(
-        std::make_integer_sequence<int, max_pixels(2)>{});
-    return vectors == 1 ? one[std::size_t(pixels - 1)] : two[std::size_t(pixels - 1)];
-}
-
-// The tile for a reduction: the strides that occur most are known to the compiler. For double most
-// of them gain nothing.
+// The tile of `vectors` (1 or 2) and `pixels` (at most max_pixels) for reductions as `r`.
 template <typename T>
-ChannelTile<T> find_channel_tile(const TileReduction<T>& r, int vectors, Index pixels) {
-    constexpr int W = lanes<T>;
-    if (r.channels == 1 && r.pixel_stride == 1) return find_channel_tile<T, 1, 1>(vectors, pixels);
-    if constexpr (sizeof(T) == sizeof(float)) {
-        if (r.channels == 1 && r.pixel_stride == 2)
-            return find_channel_tile<T, 2, 1>(vectors, pixels);
-        if (r.channels == W && r.pixel_stride == W)
-            return find_channel_tile<T, W, W>(vectors, pixels);
-        if (r.channels == W && r.pixel_stride == 2 * W)
-            return find_channel_tile<T, 2 * W, W>(vectors, pixels);
-    }
-    return find_channel_tile<T, 0, 0>(vectors, pixels);
-}
+ChannelTile<T> find_channel_tile(const TileReduction<T>& r, int vectors, Index pixels);
 
 // `n` pixels of one vector of channels, `stride` apart, to the first `channels` planes of `out`.
 template <typename T>

@@ -54,8 +54,12 @@ struct CorrelationTiles {
 
     // `vectors` in [1, max_vectors], `rows` in [1, max_rows].
     static Tile find(Index vectors, Index rows, Index step) {
-        const auto& tiles = step == 1 ? of_step<1> : of_step<0>;
-        return tiles[std::size_t(vectors - 1)][std::size_t(rows - 1)];
+        const auto place = [&](const auto& tiles) {
+            return tiles[std::size_t(vectors - 1)][std::size_t(rows - 1)];
+        };
+        if constexpr (sizeof(T) == sizeof(float))
+            if (step == 1) return place(of_step<1>);
+        return place(of_step<0>);
     }
 
   private:

@@ -28,15 +28,19 @@ struct Epilogue {
     }
 };
 
+// Applies it to the live ones of a vector of sums at `out`.
+template <typename T>
+inline void apply(const Epilogue<T>& epilogue, T* out, LaneMask<T> live) {
+    live.store(out, epilogue(live.load(out), out, live));
+}
+
 // Applies it to `count` sums at `out`, for kernels that cannot do so in registers.
 template <typename T>
 void apply(const Epilogue<T>& epilogue, T* out, Index count, int threads) {
     if (epilogue.empty()) return;
     parallel_ranges(threads, count, 1 << 14, [&](Index begin, Index end) {
-        for (Index i = begin; i < end; i += lanes<T>) {
-            const auto live = LaneMask<T>::first(std::min<Index>(lanes<T>, end - i));
-            live.store(out + i, epilogue(live.load(out + i), out + i, live));
-        }
+        for (Index i = begin; i < end; i += lanes<T>)
+            apply(epilogue, out + i, LaneMask<T>::first(std::min<Index>(lanes<T>, end - i)));
     });
 }
 

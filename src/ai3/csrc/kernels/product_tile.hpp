@@ -1,8 +1,6 @@
 // The inner loop of matrix products: a tile of the result, C rows of V vectors, in registers.
 #pragma once
 
-#include <array>
-
 #include "core/simd.hpp"
 
 namespace ai3 {
@@ -26,54 +24,7 @@ struct ProductTile {
     LaneMask<T> last{LaneMask<T>::all};
 
     // `rows` in [1, max_rows], `columns` in [1, ProductTile::columns].
-    void compute(Index rows, Index columns) {
-        constexpr Index W = lanes<T>;
-        const bool one = columns <= W;
-        const bool tail = columns % W != 0;
-        if (tail) last = LaneMask<T>::first(columns % W);
-        (this->*(one    ? tail ? tiles<1, true> : tiles<1, false>
-                 : tail ? tiles<2, true>
-                        : tiles<2, false>)[std::size_t(rows - 1)])();
-    }
-
-  private:
-    template <int V, bool tail, int C>
-    void multiply() {
-        constexpr Index W = lanes<T>;
-        Vec<T> acc[C][V] = {};
-        const T *x = a, *y = b;
-        for (Index k = 0; k < n; ++k, ++x, y += b_row) {
-            Vec<T> w[V];
-#pragma GCC unroll 2
-            for (int v = 0; v < V; ++v)
-                w[v] = tail && v == V - 1 ? last.load(y + v * W) : load(y + v * W);
-#pragma GCC unroll 16
-            for (int c = 0; c < C; ++c) {
-                const Vec<T> scalar = broadcast(x[c * a_row]);
-#pragma GCC unroll 2
-                for (int v = 0; v < V; ++v) acc[c][v] += scalar * w[v];
-            }
-        }
-#pragma GCC unroll 16
-        for (int c = 0; c < C; ++c)
-#pragma GCC unroll 2
-            for (int v = 0; v < V; ++v) {
-                T* to = out + c * out_row + v * W;
-                if (tail && v == V - 1)
-                    last.store(to, add ? acc[c][v] + last.load(to) : acc[c][v]);
-                else
-                    store(to, add ? acc[c][v] + load(to) : acc[c][v]);
-            }
-    }
-
-    using Multiply = void (ProductTile::*)();
-    template <int V, bool tail, int... C>
-    static constexpr std::array<Multiply, sizeof...(C)> tiles_of(std::integer_sequence<int, C...>) {
-        return {&ProductTile::multiply<V, tail, C + 1>...};
-    }
-    template <int V, bool tail>
-    static constexpr std::array<Multiply, max_rows> tiles =
-        tiles_of<V, tail>(std::make_integer_sequence<int, max_rows>{});
+    void compute(Index rows, Index columns);
 };
 
 // Splits `rows` into tiles of at most max_rows, as even as they can be.

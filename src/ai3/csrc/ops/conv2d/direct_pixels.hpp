@@ -40,8 +40,8 @@ class DirectPixelsPlan final : public Plan {
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
         const T* input = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
-        const bool streamed = streams<T>(p, out) && p.OW % W == 0;
         const Epilogue<T> epilogue = p.epilogue(inputs, out);
+        const bool streamed = streams<T>(p, out) && p.OW % W == 0 && epilogue.empty();
         const auto image_of = [&](Index i, Index c) {
             return input + (i * p.group_ic() + c) * p.IH * p.IW;
         };
@@ -188,16 +188,16 @@ class DirectPixelsPlan final : public Plan {
                 // A short tile computes its last vector more than once.
                 for (int v = n; v < V; ++v) places[v] = places[n - 1];
                 if (2 * n <= V)
-                    tile<C, (V + 1) / 2>(s, places);
+                    tile<C, (V + 1) / 2>(s, places, n);
                 else
-                    tile<C, V>(s, places);
+                    tile<C, V>(s, places, n);
                 done += n;
             }
         }
     }
 
     template <int C, int V>
-    void tile(const Strip& s, const Place* places) const {
+    void tile(const Strip& s, const Place* places, int n) const {
         Vec<T> acc[C][V];
 #pragma GCC unroll 8
         for (int c = 0; c < C; ++c)
@@ -229,13 +229,16 @@ class DirectPixelsPlan final : public Plan {
 #pragma GCC unroll 8
             for (int v = 0; v < V; ++v) {
                 T* at = out + places[v].out;
-                const Vec<T> result = s.epilogue(acc[c][v], at, places[v].live);
                 if (s.streamed)
-                    stream(at, result);
+                    stream(at, acc[c][v]);
                 else
-                    places[v].live.store(at, result);
+                    places[v].live.store(at, acc[c][v]);
             }
         }
+        if (s.epilogue.empty()) return;
+        for (Index c = 0; c < s.channels; ++c)
+            for (int v = 0; v < n; ++v)
+                apply(s.epilogue, s.out + c * p.OH * p.OW + places[v].out, places[v].live);
     }
 
     // Bias, then weights as (group, tile, IC, KH, KW, channels of the tile); absent channels are

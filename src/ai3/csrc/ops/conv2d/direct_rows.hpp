@@ -16,7 +16,8 @@ class DirectRowsPlan final : public Plan {
 
   public:
     static bool fits(const Conv2d& p) {
-        const bool kernel = p.KH == p.KW && (p.KH == 3 || p.KH == 5 || p.KH == 7);
+        const bool large = p.dtype == DType::f32 && (p.KH == 5 || (p.KH == 7 && p.stride_h == 1));
+        const bool kernel = p.KH == p.KW && (p.KH == 3 || large);
         const bool stride = p.stride_h == p.stride_w && (p.stride_h == 1 || p.stride_h == 2);
         return p.dense() && p.group_ic() == 1 && kernel && stride && p.dilation_h == 1 &&
                p.dilation_w == 1 && (!p.padded() || p.padding_mode == PaddingMode::zeros);
@@ -80,14 +81,13 @@ class DirectRowsPlan final : public Plan {
 
     template <typename F>
     void with_kernel(F&& f) const {
-        if (p.stride_w == 1) {
-            if (p.KW == 3) return f.template operator()<3, 1>();
-            if (p.KW == 5) return f.template operator()<5, 1>();
-            return f.template operator()<7, 1>();
+        const bool one = p.stride_w == 1;
+        if constexpr (sizeof(T) == sizeof(float)) {
+            if (p.KW == 7) return f.template operator()<7, 1>();
+            if (p.KW == 5)
+                return one ? f.template operator()<5, 1>() : f.template operator()<5, 2>();
         }
-        if (p.KW == 3) return f.template operator()<3, 2>();
-        if (p.KW == 5) return f.template operator()<5, 2>();
-        return f.template operator()<7, 2>();
+        return one ? f.template operator()<3, 1>() : f.template operator()<3, 2>();
     }
 
     // Output rows [begin, end) of one plane.
@@ -169,9 +169,13 @@ class DirectRowsPlan final : public Plan {
 #pragma GCC unroll 2
             for (int v = 0; v < V; ++v) {
                 T* at = out + (row + r) * p.OW + columns[v].begin;
-                columns[v].live.store(at, epilogue(acc[r][v], at, columns[v].live));
+                columns[v].live.store(at, acc[r][v]);
             }
         }
+        if (epilogue.empty()) return;
+        for (Index r = 0; r < rows; ++r)
+            for (int v = 0; v < V; ++v)
+                apply(epilogue, out + (row + r) * p.OW + columns[v].begin, columns[v].live);
     }
 
     Conv2d p;

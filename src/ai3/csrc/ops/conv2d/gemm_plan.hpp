@@ -275,9 +275,9 @@ class GemmPlan final : public Plan {
         const T* weights = weights_of(group) + oc * b.K + k * width;
         for (Index t = 0; t < tiles; ++t) {
             const Index first = b.P * t / tiles, n = b.P * (t + 1) / tiles - first;
-            find_channel_tile<T, 1, 1>(V, n)(reduction, r.data + first, weights,
-                                             k == 0 ? bias_of(group) + oc : nullptr,
-                                             sums + first * width);
+            find_channel_tile(reduction, V, n)(reduction, r.data + first, weights,
+                                               k == 0 ? bias_of(group) + oc : nullptr,
+                                               sums + first * width);
         }
     }
 

@@ -151,8 +151,8 @@ class WinogradPlan final : public Plan {
         const T* weights = packed->template as<T>() + s.oc_vectors * W + first_oc * K * A * A;
         const Index most = max_pixels(vectors), tiles = (count + most - 1) / most;
         const Index pixels = (count + tiles - 1) / tiles;
-        const ChannelTile<T> run = find_channel_tile<T, W, W>(vectors, pixels);
         const TileReduction<T> reduction{s.ic_blocks, 1, 1, W, s.group * W, 0, 0, W};
+        const ChannelTile<T> run = find_channel_tile(reduction, vectors, pixels);
         alignas(cache_line) static constexpr T zeros[max_vectors * W] = {};
         for (int position = 0; position < A * A; ++position)
             for (Index t = 0; t < tiles; ++t) {

@@ -285,26 +285,7 @@ class ByConvolution final : public Algorithm<Conv2dGradInput> {
     const Algorithm<Conv2d>& algorithm_;
 };
 
+const RegisterDerived<Conv2dGradInput, Conv2d, ByConvolution> registered;
+
 }  // namespace
-
-Registry<Conv2dGradInput>& Registry<Conv2dGradInput>::instance() {
-    static Registry registry;
-    return registry;
-}
-
-std::vector<std::string> Registry<Conv2dGradInput>::names() const {
-    return Registry<Conv2d>::instance().names();
-}
-
-const Algorithm<Conv2dGradInput>& Registry<Conv2dGradInput>::at(std::string_view name) const {
-    std::lock_guard lock(mutex_);
-    auto found = algorithms_.find(name);
-    if (found == algorithms_.end())
-        found = algorithms_
-                    .emplace(name,
-                             std::make_unique<ByConvolution>(Registry<Conv2d>::instance().at(name)))
-                    .first;
-    return *found->second;
-}
-
 }  // namespace ai3

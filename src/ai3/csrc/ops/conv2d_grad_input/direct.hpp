@@ -188,7 +188,7 @@ class DirectGradInput final : public Plan {
             const TileReduction<T> reduction{depth, 1, 1, 1, plane, 0, 0, 1};
             for (Index t = 0; t < tiles; ++t) {
                 const Index begin = pixels * t / tiles, end = pixels * (t + 1) / tiles;
-                find_channel_tile<T, 1, 1>(int(vectors), end - begin)(
+                find_channel_tile(reduction, int(vectors), end - begin)(
                     reduction, task.grad + oc * plane + first + begin, task.panel,
                     oc ? nullptr : zeros, task.sums + begin * vectors * W);
             }

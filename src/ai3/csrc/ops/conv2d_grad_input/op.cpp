@@ -149,15 +149,7 @@ void Conv2dGradInput::reference(const void* const* inputs, const WeightSet& weig
 
 std::string_view Conv2dGradInput::choose(const Conv2dGradInput& problem) {
     if (problem.strided_depthwise()) return "direct";
-    const auto& registry = Registry<Conv2dGradInput>::instance();
-    std::string_view best = "direct";
-    double least = std::numeric_limits<double>::infinity();
-    for (const std::string& name : registry.names()) {
-        const auto& algorithm = registry.at(name);
-        const double cost = algorithm.cost(problem);
-        if (cost < least) least = cost, best = algorithm.name();
-    }
-    return best;
+    return Registry<Conv2dGradInput>::instance().cheapest(problem, "direct");
 }
 
 namespace {

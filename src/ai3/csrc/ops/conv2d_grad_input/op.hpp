@@ -48,18 +48,4 @@ struct Conv2dGradInput {
     bool strided_depthwise() const;
 };
 
-// Every algorithm of conv2d is one of conv2d_grad_input.
-template <>
-class Registry<Conv2dGradInput> {
-  public:
-    static Registry& instance();
-    std::vector<std::string> names() const;
-    const Algorithm<Conv2dGradInput>& at(std::string_view name) const;
-
-  private:
-    mutable std::mutex mutex_;
-    mutable std::map<std::string, std::unique_ptr<const Algorithm<Conv2dGradInput>>, std::less<>>
-        algorithms_;
-};
-
 }  // namespace ai3

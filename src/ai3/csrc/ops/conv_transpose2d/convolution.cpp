@@ -46,26 +46,7 @@ class ByConvolution final : public Algorithm<ConvTranspose2d> {
     const Algorithm<Conv2dGradInput>& algorithm_;
 };
 
+const RegisterDerived<ConvTranspose2d, Conv2dGradInput, ByConvolution> registered;
+
 }  // namespace
-
-Registry<ConvTranspose2d>& Registry<ConvTranspose2d>::instance() {
-    static Registry registry;
-    return registry;
-}
-
-std::vector<std::string> Registry<ConvTranspose2d>::names() const {
-    return Registry<Conv2dGradInput>::instance().names();
-}
-
-const Algorithm<ConvTranspose2d>& Registry<ConvTranspose2d>::at(std::string_view name) const {
-    std::lock_guard lock(mutex_);
-    auto found = algorithms_.find(name);
-    if (found == algorithms_.end())
-        found = algorithms_
-                    .emplace(name, std::make_unique<ByConvolution>(
-                                       Registry<Conv2dGradInput>::instance().at(name)))
-                    .first;
-    return *found->second;
-}
-
 }  // namespace ai3

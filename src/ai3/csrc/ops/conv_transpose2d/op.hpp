@@ -27,18 +27,4 @@ struct ConvTranspose2d {
     int threads;
 };
 
-// Every algorithm of conv2d is one of conv_transpose2d.
-template <>
-class Registry<ConvTranspose2d> {
-  public:
-    static Registry& instance();
-    std::vector<std::string> names() const;
-    const Algorithm<ConvTranspose2d>& at(std::string_view name) const;
-
-  private:
-    mutable std::mutex mutex_;
-    mutable std::map<std::string, std::unique_ptr<const Algorithm<ConvTranspose2d>>, std::less<>>
-        algorithms_;
-};
-
 }  // namespace ai3

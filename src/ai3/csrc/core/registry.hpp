@@ -1,0 +1,46 @@
+// The algorithms of one operation by name, as far as the operation's type does not matter.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace ai3 {
+
+class NamedAlgorithm {
+  public:
+    virtual ~NamedAlgorithm() = default;
+    virtual std::string_view name() const = 0;
+};
+
+class AlgorithmTable {
+  public:
+    using Pointer = std::unique_ptr<const NamedAlgorithm>;
+
+    explicit AlgorithmTable(std::string_view op) : op_(op) {}
+
+    void add(Pointer algorithm);
+    // Every algorithm of `source` is one of this table too, made by `make` when first asked for.
+    void derive(const AlgorithmTable& source, std::function<Pointer(const NamedAlgorithm&)> make);
+
+    std::vector<std::string> names() const;
+    // Throws std::invalid_argument where there is none of that name.
+    const NamedAlgorithm& at(std::string_view name) const;
+    // Those of finite cost, the least first.
+    std::vector<std::pair<std::string_view, double>> ranking(
+        const std::function<double(const NamedAlgorithm&)>& cost) const;
+
+  private:
+    std::string_view op_;
+    const AlgorithmTable* source_ = nullptr;
+    std::function<Pointer(const NamedAlgorithm&)> make_;
+    mutable std::mutex mutex_;
+    mutable std::map<std::string, Pointer, std::less<>> algorithms_;
+};
+
+}  // namespace ai3

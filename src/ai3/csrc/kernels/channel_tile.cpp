@@ -1,0 +1,84 @@
+#include "kernels/channel_tile.hpp"
+
+#include <array>
+
+namespace ai3 {
+namespace {
+
+// V vectors of channels x PX pixels. STEP is the stride of the pixels and CHANNELS that of a block,
+// 0: as `r` says.
+template <typename T, int V, int PX, int STEP, int CHANNELS>
+void channel_tile(const TileReduction<T>& r, const T* in, const T* weights, const T* bias, T* out) {
+    constexpr int W = lanes<T>;
+    const Index step = STEP ? STEP : r.pixel_stride, channels = CHANNELS ? CHANNELS : r.channels;
+    const Index out_pixel = r.out_pixel ? r.out_pixel : V * W, out_vector = r.out_vector;
+    const auto place = [&](int p, int v) { return out + p * out_pixel + v * out_vector; };
+    Vec<T> acc[V][PX];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v)
+#pragma GCC unroll 16
+        for (int p = 0; p < PX; ++p) acc[v][p] = load(bias ? bias + v * W : place(p, v));
+
+    for (Index block = 0; block < r.blocks; ++block, in += r.block_stride) {
+        const T* row = in;
+        for (Index kh = 0; kh < r.KH; ++kh, row += r.kh_stride) {
+            const T* pixel = row;
+            for (Index kw = 0; kw < r.KW; ++kw, pixel += r.kw_stride)
+                for (Index c = 0; c < channels; ++c, weights += V * W) {
+                    Vec<T> w[V];
+#pragma GCC unroll 2
+                    for (int v = 0; v < V; ++v) w[v] = load(weights + v * W);
+#pragma GCC unroll 16
+                    for (int p = 0; p < PX; ++p) {
+                        const Vec<T> x = broadcast(pixel[p * step + c]);
+#pragma GCC unroll 2
+                        for (int v = 0; v < V; ++v) acc[v][p] += w[v] * x;
+                    }
+                }
+        }
+    }
+
+    if (r.relu)
+#pragma GCC unroll 16
+        for (int p = 0; p < PX; ++p)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) acc[v][p] = acc[v][p] < T(0) ? Vec<T>{} : acc[v][p];
+#pragma GCC unroll 16
+    for (int p = 0; p < PX; ++p)
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) store(place(p, v), acc[v][p]);
+}
+
+template <typename T, int V, int STEP, int CHANNELS, int... I>
+constexpr auto tiles_of(std::integer_sequence<int, I...>) {
+    return std::array<ChannelTile<T>, sizeof...(I)>{channel_tile<T, V, I + 1, STEP, CHANNELS>...};
+}
+
+template <typename T, int STEP, int CHANNELS>
+ChannelTile<T> find(int vectors, Index pixels) {
+    static constexpr auto one =
+        tiles_of<T, 1, STEP, CHANNELS>(std::make_integer_sequence<int, max_pixels(1)>{});
+    static constexpr auto two =
+        tiles_of<T, 2, STEP, CHANNELS>(std::make_integer_sequence<int, max_pixels(2)>{});
+    return vectors == 1 ? one[std::size_t(pixels - 1)] : two[std::size_t(pixels - 1)];
+}
+
+}  // namespace
+
+// The strides that occur most are known to the compiler. For double most of them gain nothing.
+template <typename T>
+ChannelTile<T> find_channel_tile(const TileReduction<T>& r, int vectors, Index pixels) {
+    constexpr int W = lanes<T>;
+    if (r.channels == 1 && r.pixel_stride == 1) return find<T, 1, 1>(vectors, pixels);
+    if constexpr (sizeof(T) == sizeof(float)) {
+        if (r.channels == 1 && r.pixel_stride == 2) return find<T, 2, 1>(vectors, pixels);
+        if (r.channels == W && r.pixel_stride == W) return find<T, W, W>(vectors, pixels);
+        if (r.channels == W && r.pixel_stride == 2 * W) return find<T, 2 * W, W>(vectors, pixels);
+    }
+    return find<T, 0, 0>(vectors, pixels);
+}
+
+template ChannelTile<float> find_channel_tile(const TileReduction<float>&, int, Index);
+template ChannelTile<double> find_channel_tile(const TileReduction<double>&, int, Index);
+
+}  // namespace ai3
