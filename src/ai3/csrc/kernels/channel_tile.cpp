@@ -10,6 +10,8 @@ namespace {
 template <typename T, int V, int PX, int STEP, int CHANNELS>
 void channel_tile(const TileReduction<T>& r, const T* in, const T* weights, const T* bias, T* out) {
     constexpr int W = lanes<T>;
+    // The processor's own prefetching ends with a page.
+    constexpr Index ahead = 4096 / sizeof(T);
     const Index step = STEP ? STEP : r.pixel_stride, channels = CHANNELS ? CHANNELS : r.channels;
     const Index out_pixel = r.out_pixel ? r.out_pixel : V * W, out_vector = r.out_vector;
     const auto place = [&](int p, int v) { return out + p * out_pixel + v * out_vector; };
@@ -20,14 +22,19 @@ void channel_tile(const TileReduction<T>& r, const T* in, const T* weights, cons
         for (int p = 0; p < PX; ++p) acc[v][p] = load(bias ? bias + v * W : place(p, v));
 
     for (Index block = 0; block < r.blocks; ++block, in += r.block_stride) {
+        const Index count =
+            CHANNELS != 1 && r.last_channels && block == r.blocks - 1 ? r.last_channels : channels;
         const T* row = in;
         for (Index kh = 0; kh < r.KH; ++kh, row += r.kh_stride) {
             const T* pixel = row;
             for (Index kw = 0; kw < r.KW; ++kw, pixel += r.kw_stride)
-                for (Index c = 0; c < channels; ++c, weights += V * W) {
+                for (Index c = 0; c < (CHANNELS == 1 ? 1 : count); ++c, weights += V * W) {
                     Vec<T> w[V];
 #pragma GCC unroll 2
-                    for (int v = 0; v < V; ++v) w[v] = load(weights + v * W);
+                    for (int v = 0; v < V; ++v) {
+                        w[v] = load(weights + v * W);
+                        __builtin_prefetch(weights + ahead + v * W);
+                    }
 #pragma GCC unroll 16
                     for (int p = 0; p < PX; ++p) {
                         const Vec<T> x = broadcast(pixel[p * step + c]);

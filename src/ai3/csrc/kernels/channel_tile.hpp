@@ -21,6 +21,8 @@ struct TileReduction {
     // as (pixels, vectors); and whether what is negative of them becomes zero.
     Index out_pixel = 0, out_vector = lanes<T>;
     bool relu = false;
+    // Channels of the last block, 0: as many as of the others.
+    Index last_channels = 0;
 };
 
 // Writes sums of some vectors of channels x some pixels of `in` to `out`. They begin with `bias`

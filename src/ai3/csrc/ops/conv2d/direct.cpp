@@ -51,16 +51,13 @@ Estimate estimate(const Conv2d& p) {
     }
     if (DirectRowsPlan<float>::fits(p))  // one input and several output channels to a group
         return by_rows;
-    const double depth = taps * double(with_type(p.dtype, [&](auto zero) {
-                             return DirectChannelsPlan<decltype(zero)>::depth(p);
-                         }));
     // NCHW is transposed on its way in and out.
     const double turned = (p.input_layout == Layout::dense ? 1.5 * in_pixels * vectors(p.IC) : 0) +
                           (p.output_layout == Layout::dense ? 5 * pixels * vectors(p.OC) : 0);
     // Half a vector of channels last is not stored where it belongs by the tile itself.
     const double stored = p.output_layout == Layout::channels_last && p.group_oc() % W ? 16 : 6;
     const double by_channels =
-        pixels * double(p.groups) * vectors(p.group_oc()) * (depth + stored) + turned;
+        pixels * double(p.groups) * vectors(p.group_oc()) * (K + stored) + turned;
     const double by_pixels =
         rows * (1.05 * K + 9) + 8 * images * double(p.IC * p.IH) * vectors(p.IW);
     if (p.dense() && by_pixels < by_channels) return {Way::pixels, by_pixels};

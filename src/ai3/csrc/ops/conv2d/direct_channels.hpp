@@ -128,11 +128,6 @@ class DirectChannelsPlan final : public Plan {
     DirectChannelsPlan(const Conv2d& problem, const WeightSet& weights)
         : p(problem), s(p), blocks(cut(p, s.read)), packed(pack(weights)) {}
 
-    // Input channels that an output channel is multiplied with.
-    static Index depth(const Conv2d& p) {
-        return Schedule(p).read == Layout::blocked ? round_up(p.group_ic(), W) : p.group_ic();
-    }
-
     static std::size_t workspace_bytes(const Conv2d& p) {
         return (Schedule(p).copy_bytes(p) + sums_bytes()) * std::size_t(p.threads);
     }
@@ -233,9 +228,7 @@ class DirectChannelsPlan final : public Plan {
         const Index large = (n + tiles - 1) / tiles, more = n - tiles * (large - 1);
         // Sums that are whole at once go to where they belong, else they stay in the cache.
         const Index pixel = row * s.row_pixels + begin;
-        Index count = std::min(most, block.end_ic - block.first_ic);
-        reduce(from, count);
-        T* whole = block.first_ic + count == block.end_ic
+        T* whole = block.end_ic - block.first_ic <= most
                        ? out.vectors(image, block.first_oc, block.end_oc, pixel)
                        : nullptr;
         const Epilogue<T>& epilogue = out.epilogue();
@@ -244,7 +237,7 @@ class DirectChannelsPlan final : public Plan {
         const Index out_vector = whole ? out.vector() : W;
         T* target = whole ? whole : sums;
         for (Index ic = block.first_ic; ic < block.end_ic;) {
-            count = std::min(most, block.end_ic - ic);
+            const Index count = std::min(most, block.end_ic - ic);
             TileReduction<T> reduction = reduce(from, count);
             reduction.out_pixel = out_pixel, reduction.out_vector = out_vector;
             reduction.relu = whole && relu;
@@ -275,23 +268,22 @@ class DirectChannelsPlan final : public Plan {
                 }
     }
 
-    // Channels that a reduction takes together; where they lie side by side at any length, the last
-    // ones may be fewer.
+    // Channels that a reduction takes together; the last ones may be fewer.
     static Index together(Layout read) { return read == Layout::dense ? 1 : W; }
 
-    // The reduction over `count` channels, or as many of them as go together.
-    TileReduction<T> reduce(const ImageStrides& from, Index& count) const {
+    TileReduction<T> reduce(const ImageStrides& from, Index count) const {
         const bool all = s.read == Layout::channels_last && p.KH == 1 && p.KW == 1;
-        const Index channels = all ? count : std::min(together(s.read), count);
-        count = count / channels * channels;
-        return {count / channels,
-                p.KH,
-                p.KW,
-                channels,
-                s.read == Layout::channels_last ? W : from.block_stride,
-                p.dilation_h * from.row,
-                p.dilation_w * from.pixel,
-                p.stride_w * from.pixel};
+        const Index channels = all ? count : together(s.read);
+        TileReduction<T> r{divide(count, channels),
+                           p.KH,
+                           p.KW,
+                           channels,
+                           s.read == Layout::channels_last ? W : from.block_stride,
+                           p.dilation_h * from.row,
+                           p.dilation_w * from.pixel,
+                           p.stride_w * from.pixel};
+        r.last_channels = count % channels;
+        return r;
     }
 
     static std::vector<ChannelBlock> cut(const Conv2d& p, Layout read) {
@@ -306,7 +298,7 @@ class DirectChannelsPlan final : public Plan {
                 const Index end = std::min(oc + width, start + range);
                 const Index first_group = oc / p.group_oc(), last_group = (end - 1) / p.group_oc();
                 const Index first_ic = first_group * p.group_ic() / aligned * aligned;
-                const Index end_ic = round_up((last_group + 1) * p.group_ic(), aligned);
+                const Index end_ic = (last_group + 1) * p.group_ic();
                 const int vectors = int(divide(end - oc, W));
                 blocks.push_back({oc, end, first_ic, end_ic, vectors, packed});
                 packed += vectors * W * (1 + (end_ic - first_ic) * p.KH * p.KW);
