@@ -77,6 +77,41 @@ def test_permutations_in_a_row_are_one() -> None:
     assert left == ["permute", "relu", "permute"]
 
 
+def shuffled(x: Tensor, parts: int, dim: int = 1) -> Tensor:
+    """The channels of x and of what follows from it, taken in turns."""
+    branches = [torch.relu(x), *(torch.sigmoid(x) for _ in range(parts - 1))]
+    whole = torch.cat(branches, dim)
+    split = whole.unflatten(dim, (parts, x.shape[dim]))
+    return split.transpose(dim, dim + 1).reshape(whole.shape)
+
+
+@pytest.mark.parametrize(("parts", "dim"), [(2, 1), (3, 1), (2, 3), (2, 0)])
+def test_a_shuffle_of_branches_is_a_stack(parts: int, dim: int) -> None:
+    left = ops_for(lambda x: torch.tanh(shuffled(x, parts, dim)), torch.randn(2, 5, 4, 3))
+    assert [op for op in left if op not in ("relu", "sigmoid")] == ["stack", "reshape", "tanh"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: torch.cat([a, b[:, :2]], 1).reshape(2, 2, 3, 16).transpose(1, 2),
+        lambda a, b: torch.cat([a, b], 1).reshape(2, 4, 2, 16).transpose(1, 2),
+        lambda a, b: torch.cat([a, b], 1).reshape(2, 2, 4, 16).permute(0, 2, 3, 1),
+        lambda a, b: torch.cat([a, b], 2).reshape(2, 2, 4, 16).transpose(1, 2),
+        lambda a, b: (
+            (both := torch.cat([a, b], 1)).reshape(2, 2, 4, 4, 4).transpose(1, 2)
+            + both.reshape(2, 4, 2, 4, 4)
+        ),
+    ],
+    ids=["unequal parts", "other split", "other permutation", "other dimension", "read twice"],
+)
+def test_other_permutations_of_branches_are_no_stack(
+    function: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    left = ops_for(lambda x: function(torch.relu(x), torch.sigmoid(x)), torch.randn(2, 4, 4, 4))
+    assert "concat" in left and "permute" in left and "stack" not in left
+
+
 def test_constants_are_computed_once() -> None:
     class Table(nn.Module):
         def __init__(self) -> None:

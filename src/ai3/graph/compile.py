@@ -10,6 +10,7 @@ from ai3.graph.choose_layouts import choose_layouts
 from ai3.graph.eliminate import eliminate
 from ai3.graph.fold_constants import fold_constants
 from ai3.graph.fuse_epilogues import fuse_epilogues
+from ai3.graph.fuse_shuffles import fuse_shuffles
 from ai3.graph.graph import CONSTANT, Graph
 from ai3.graph.memory import place_values
 from ai3.graph.specialize import problem_of, specialize
@@ -17,6 +18,7 @@ from ai3.graph.weights import WeightStore
 
 PASSES: tuple[Callable[[Graph, WeightStore], Graph], ...] = (
     fold_constants,
+    fuse_shuffles,
     eliminate,
     fuse_epilogues,
     choose_layouts,

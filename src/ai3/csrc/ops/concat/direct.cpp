@@ -21,15 +21,18 @@ class Direct final : public Algorithm<P> {
                                                                      void* output, std::byte*) {
             auto* out = static_cast<std::byte*>(output);
             parallel_ranges(threads, rows * begin.back(), grain, [&](Index at, Index end) {
+                Index row = at / begin.back(), column = at % begin.back();
+                auto next = std::upper_bound(begin.begin(), begin.end(), column);
                 while (at < end) {
-                    const Index row = at / begin.back(), column = at % begin.back();
-                    const auto next = std::upper_bound(begin.begin(), begin.end(), column);
                     const Index first = next[-1], n = std::min(*next - column, end - at);
                     const auto* in =
                         static_cast<const std::byte*>(inputs[next - begin.begin() - 1]);
                     std::memcpy(out + at, in + row * (*next - first) + column - first,
                                 std::size_t(n));
-                    at += n;
+                    at += n, column += n;
+                    if (column == begin.back()) ++row, column = 0, next = begin.begin();
+                    // Parts may be empty.
+                    while (*next <= column) ++next;
                 }
             });
         });
