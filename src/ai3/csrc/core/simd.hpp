@@ -58,6 +58,17 @@ inline Vec<T> broadcast(T value) {
     return value - Vec<T>{};
 }
 
+// The vector, loaded once: the compiler would load what several instructions use anew for each.
+template <typename V>
+inline V in_register(V v) {
+#if defined(__x86_64__)
+    asm("" : "+v"(v));
+#elif defined(__aarch64__)
+    asm("" : "+w"(v));
+#endif
+    return v;
+}
+
 // Writes past the caches; `p` is on a vector's boundary. Weakly ordered until stream_fence.
 template <typename T>
 inline void stream(T* p, Vec<T> v) {

@@ -32,7 +32,7 @@ void depthwise_tile(const DepthwiseRow<T>& r, Index column, T* out, const Epilog
 #pragma GCC unroll 32
                 for (int i = 0; i < reach; ++i, advance(in, r.pixel)) {
                     if (!on_image(i)) continue;
-                    const Vec<T> x = load(in);
+                    const Vec<T> x = in_register(load(in));
 #pragma GCC unroll 8
                     for (int kw = 0; kw < KW; ++kw)
                         if (i >= kw && (i - kw) % STEP == 0 && (i - kw) / STEP < PX)

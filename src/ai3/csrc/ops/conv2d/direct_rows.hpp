@@ -1,6 +1,7 @@
 // Direct depthwise convolution of NCHW images with vectors along the rows: some output rows of one
 // or two vectors stay in registers while the input rows go by, each loaded once for every element
 // of a kernel's row. The image is read where it lies; lanes that fall into the padding are masked.
+// Rows of a narrow image are loaded once and permuted for each element.
 #pragma once
 
 #include "core/simd.hpp"
@@ -13,6 +14,7 @@ class DirectRowsPlan final : public Plan {
     static constexpr Index W = lanes<T>;
     static constexpr int R = accumulators >= 24 ? 4 : 2;  // output rows of a tile
     static constexpr int most_taps = 7;
+    static constexpr int most_narrow = 5;  // elements of a row of a kernel
 
   public:
     static bool fits(const Conv2d& p) {
@@ -26,6 +28,12 @@ class DirectRowsPlan final : public Plan {
     DirectRowsPlan(const Conv2d& problem, const WeightSet& weights)
         : p(problem), weight(weights.data<T>(0)), bias(weights.data<T>(1)) {
         for (Index ow = 0; ow < p.OW; ow += W) columns.push_back(column_at(ow));
+        for (Index kw = 0; narrow(p) && kw < p.KW; ++kw)
+            for (Index l = 0; l < W; ++l) {
+                const Index iw = l * p.stride_w + kw - p.pad_left;
+                // Lanes behind the row are zero.
+                taps[kw][l] = iw < 0 || iw > p.IW ? p.IW : iw;
+            }
     }
 
     static std::size_t workspace_bytes(const Conv2d&) { return 0; }
@@ -79,6 +87,12 @@ class DirectRowsPlan final : public Plan {
         return c;
     }
 
+    // Whether a row of the output is one vector, and one of the input, with a zero behind it, one
+    // or two that are permuted in few instructions.
+    static bool narrow(const Conv2d& p) {
+        return sizeof(Vec<T>) == 64 && p.KW <= most_narrow && p.OW <= W && p.IW < 2 * W;
+    }
+
     template <typename F>
     void with_kernel(F&& f) const {
         const bool one = p.stride_w == 1;
@@ -99,6 +113,14 @@ class DirectRowsPlan final : public Plan {
         const Index count = Index(columns.size());
         for (Index row = begin; row < end; row += R) {
             const Index rows = std::min<Index>(R, end - row);
+            if constexpr (sizeof(Vec<T>) == 64 && K <= most_narrow)
+                if (narrow(p)) {
+                    if (p.IW < W)
+                        narrow_tile<K, S, 1>(image, w, first, out, row, rows, epilogue);
+                    else
+                        narrow_tile<K, S, 2>(image, w, first, out, row, rows, epilogue);
+                    continue;
+                }
             for (Index c = 0; c < count;) {
                 const Column* column = &columns[std::size_t(c)];
                 if (c + 1 < count && column[0].whole && column[1].whole) {
@@ -118,7 +140,7 @@ class DirectRowsPlan final : public Plan {
     template <bool WHOLE>
     static Vec<T> load_lanes(const T* p, LaneMask<T> inside) {
         if constexpr (WHOLE)
-            return load(p);
+            return in_register(load(p));
         else
             return inside.load(p);
     }
@@ -178,10 +200,45 @@ class DirectRowsPlan final : public Plan {
                 apply(epilogue, out + (row + r) * p.OW + columns[v].begin, columns[v].live);
     }
 
+    // A row of the input is V vectors.
+    template <int K, int S, int V>
+    void narrow_tile(const T* image, const T* w, T first, T* out, Index row, Index rows,
+                     const Epilogue<T>& epilogue) const {
+        Vec<T> acc[R];
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) acc[r] = broadcast(first);
+        const auto last = LaneMask<T>::first(p.IW - (V - 1) * W);
+        const Index top = row * S - p.pad_top;
+#pragma GCC unroll 16
+        for (int i = 0; i < (R - 1) * S + K; ++i) {
+            if (top + i < 0 || top + i >= p.IH || i > (rows - 1) * S + K - 1) continue;
+            const T* in = image + (top + i) * p.IW;
+            const Vec<T> end = last.load(in + (V - 1) * W), begin = V == 1 ? end : load(in);
+#pragma GCC unroll 8
+            for (int kw = 0; kw < K; ++kw) {
+                const Vec<T> x = in_register(shuffle<T>(begin, end, taps[kw]));
+#pragma GCC unroll 4
+                for (int r = 0; r < R; ++r) {
+                    const int kh = i - r * S;
+                    if (kh >= 0 && kh < K) acc[r] += broadcast(w[kh * K + kw]) * x;
+                }
+            }
+        }
+        const auto live = LaneMask<T>::first(p.OW);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) {
+            if (r >= rows) break;
+            T* at = out + (row + r) * p.OW;
+            live.store(at, acc[r]);
+            if (!epilogue.empty()) apply(epilogue, at, live);
+        }
+    }
+
     Conv2d p;
     const T* weight;
     const T* bias;
     std::vector<Column> columns;
+    VecIndex<T> taps[most_narrow] = {};
 };
 
 }  // namespace ai3
