@@ -23,7 +23,16 @@ struct TileReduction {
     bool relu = false;
     // Channels of the last block, 0: as many as of the others.
     Index last_channels = 0;
+    // Whether only the lower half of the last vector's weights is not zero.
+    bool half = false;
 };
+
+// How many vectors a tile multiplies for `channels` channels in blocks of `block`: where vectors
+// are of 64 bytes, the last by halves if half of it is empty.
+inline double multiplied_vectors(Index channels, Index block) {
+    const Index parts = block == 64 / sizeof(float) ? 2 : 1;
+    return double((channels * parts + block - 1) / block) / double(parts);
+}
 
 // Writes sums of some vectors of channels x some pixels of `in` to `out`. They begin with `bias`
 // or, where that is null, with what `out` holds. `weights` are (blocks, KH, KW, channels, vectors,

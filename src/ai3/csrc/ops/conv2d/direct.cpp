@@ -57,7 +57,9 @@ Estimate estimate(const Conv2d& p) {
     // Half a vector of channels last is not stored where it belongs by the tile itself.
     const double stored = p.output_layout == Layout::channels_last && p.group_oc() % W ? 16 : 6;
     const double by_channels =
-        pixels * double(p.groups) * vectors(p.group_oc()) * (K + stored) + turned;
+        pixels * double(p.groups) *
+            (multiplied_vectors(p.group_oc(), W) * K + vectors(p.group_oc()) * stored) +
+        turned;
     const double by_pixels =
         rows * (1.05 * K + 9) + 8 * images * double(p.IC * p.IH) * vectors(p.IW);
     if (p.dense() && by_pixels < by_channels) return {Way::pixels, by_pixels};

@@ -151,7 +151,9 @@ class WinogradPlan final : public Plan {
         const T* weights = packed->template as<T>() + s.oc_vectors * W + first_oc * K * A * A;
         const Index most = max_pixels(vectors), tiles = (count + most - 1) / most;
         const Index pixels = (count + tiles - 1) / tiles;
-        const TileReduction<T> reduction{s.ic_blocks, 1, 1, W, s.group * W, 0, 0, W};
+        TileReduction<T> reduction{s.ic_blocks, 1, 1, W, s.group * W, 0, 0, W};
+        reduction.last_channels = p.IC % W;
+        reduction.half = 2 * (first_oc + width - p.OC) >= W;
         const ChannelTile<T> run = find_channel_tile(reduction, vectors, pixels);
         alignas(cache_line) static constexpr T zeros[max_vectors * W] = {};
         for (int position = 0; position < A * A; ++position)
@@ -231,7 +233,8 @@ class WinogradPlan final : public Plan {
 // size.
 double tile_cost(const Conv2d& p, Index m, int threads) {
     const auto [W, positions, tiles, ic, oc] = WinogradExtents(p, m);
-    const double work = tiles * positions * (ic * W * oc + 6 * (ic + oc));
+    const double products = double(p.IC) * multiplied_vectors(p.OC, Index(W));
+    const double work = tiles * positions * (products + 6 * (ic + oc));
     const double bytes = positions * ic * oc * W * W * double(size_of(p.dtype));
     return work / threads + 0.07 * bytes;
 }
