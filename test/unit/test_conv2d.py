@@ -57,6 +57,8 @@ CASES = {
     "unbatched": Case((3, 12, 10), 7, (3, 3), {"padding": 1}),
     "batch_5": Case((5, 3, 6, 7), 4, (3, 3), {"padding": 1}),
     "1x1": Case((2, 35, 7, 7), 65, (1, 1)),
+    "1x1_half_a_vector": Case((1, 40, 5, 9), 24, (1, 1)),
+    "3x3_half_a_vector": Case((1, 24, 13, 12), 40, (3, 3), {"padding": 1}),
     "1x1_strided": Case((1, 8, 9, 9), 16, (1, 1), {"stride": 2}),
     "one_pixel": Case((1, 1, 1, 1), 1, (1, 1)),
     "one_pixel_padded": Case((2, 3, 1, 1), 5, (3, 3), {"padding": 1}),
@@ -112,6 +114,10 @@ CASES = {
     ),
     "depthwise_not_square": Case((1, 33, 9, 50), 33, (3, 5), {"groups": 33, "padding": (0, 2)}),
     "depthwise_small": Case((2, 67, 7, 7), 67, (5, 5), {"groups": 67, "padding": 2}),
+    "depthwise_one_vector": Case((1, 5, 16, 16), 5, (5, 5), {"groups": 5, "padding": 2}),
+    "depthwise_two_vectors": Case(
+        (2, 3, 17, 29), 6, (3, 3), {"groups": 3, "stride": 2, "padding": 1}
+    ),
     "depthwise_7x7": Case((1, 40, 8, 30), 40, (7, 7), {"groups": 40, "padding": 3}),
     "depthwise_in_padding": Case((1, 19, 2, 3), 19, (3, 3), {"groups": 19, "padding": (4, 5)}),
     "depthwise_strided_dilated": Case(
@@ -184,6 +190,8 @@ LAYOUT_CASES = [
     "3x3_no_padding",
     "unbatched",
     "1x1",
+    "1x1_half_a_vector",
+    "3x3_half_a_vector",
     "1x1_strided",
     "wide_row",
     "deep_and_narrow",
@@ -202,6 +210,8 @@ LAYOUT_CASES = [
     "depthwise_dilated",
     "depthwise_not_square",
     "depthwise_small",
+    "depthwise_one_vector",
+    "depthwise_two_vectors",
     "depthwise_7x7",
     "depthwise_in_padding",
     "depthwise_strided_dilated",
