@@ -52,8 +52,13 @@ Estimate estimate(const Conv2d& p) {
     if (DirectRowsPlan<float>::fits(p))  // one input and several output channels to a group
         return by_rows;
     // NCHW is transposed on its way in and out.
-    const double turned = (p.input_layout == Layout::dense ? 1.5 * in_pixels * vectors(p.IC) : 0) +
-                          (p.output_layout == Layout::dense ? 5 * pixels * vectors(p.OC) : 0);
+    const double in_vectors = in_pixels * vectors(p.IC), out_vectors = pixels * vectors(p.OC);
+    const double turned = (p.input_layout == Layout::dense ? 1.5 * in_vectors : 0) +
+                          (p.output_layout == Layout::dense ? 5 * out_vectors : 0);
+    // A pointwise layer does little else than wait for lines that have left the caches.
+    const double bytes = (in_vectors + out_vectors) * double(W) * double(size_of(p.dtype));
+    const bool far = p.dense() && p.KH * p.KW == 1 && bytes > (24 << 20);
+    const double waiting = far ? 20 * (in_vectors + out_vectors) : 0;
     // Half a vector of channels last is not stored where it belongs by the tile itself.
     const double stored = p.output_layout == Layout::channels_last && p.group_oc() % W ? 16 : 6;
     const double by_channels =
@@ -62,8 +67,8 @@ Estimate estimate(const Conv2d& p) {
         turned;
     const double by_pixels =
         rows * (1.05 * K + 9) + 8 * images * double(p.IC * p.IH) * vectors(p.IW);
-    if (p.dense() && by_pixels < by_channels) return {Way::pixels, by_pixels};
-    return {Way::channels, by_channels};
+    if (p.dense() && by_pixels < by_channels) return {Way::pixels, by_pixels + waiting};
+    return {Way::channels, by_channels + waiting};
 }
 
 template <typename F>

@@ -233,7 +233,7 @@ class WinogradPlan final : public Plan {
 // size.
 double tile_cost(const Conv2d& p, Index m, int threads) {
     const auto [W, positions, tiles, ic, oc] = WinogradExtents(p, m);
-    const double products = double(p.IC) * multiplied_vectors(p.OC, Index(W));
+    const double products = ic * W * multiplied_vectors(p.OC, Index(W));
     const double work = tiles * positions * (products + 6 * (ic + oc));
     const double bytes = positions * ic * oc * W * W * double(size_of(p.dtype));
     return work / threads + 0.07 * bytes;
