@@ -62,10 +62,8 @@ class RowsPlan final : public Plan {
 
   private:
     static void finish(const Epilogue<T>& epilogue, T* out, Index n) {
-        for (Index i = 0; i < n; i += W) {
-            const auto live = LaneMask<T>::first(std::min(W, n - i));
-            live.store(out + i, epilogue(live.load(out + i), out + i, live));
-        }
+        for (Index i = 0; i < n; i += W)
+            apply(epilogue, out + i, LaneMask<T>::first(std::min(W, n - i)));
     }
 
     // The output columns [begin, end) of all rows: adds the products of elements [k, k + n).
