@@ -25,7 +25,7 @@ class AlgorithmTable {
     explicit AlgorithmTable(std::string_view op) : op_(op) {}
 
     void add(Pointer algorithm);
-    // Every algorithm of `source` is one of this table too, made by `make` when first asked for.
+    // The table's algorithms are those of `source`, each made by `make` when first asked for.
     void derive(const AlgorithmTable& source, std::function<Pointer(const NamedAlgorithm&)> make);
 
     std::vector<std::string> names() const;

@@ -38,13 +38,13 @@ void channel_tile(const TileReduction<T>& r, const T* in, const T* weights, cons
     }
 
     for (Index block = 0; block < r.blocks; ++block, in += r.block_stride) {
-        const Index count =
-            CHANNELS != 1 && r.last_channels && block == r.blocks - 1 ? r.last_channels : channels;
+        const bool fewer = CHANNELS != 1 && r.last_channels && block == r.blocks - 1;
+        const Index count = fewer ? r.last_channels : channels;
         const T* row = in;
         for (Index kh = 0; kh < r.KH; ++kh, row += r.kh_stride) {
             const T* pixel = row;
             for (Index kw = 0; kw < r.KW; ++kw, pixel += r.kw_stride)
-                for (Index c = 0; c < (CHANNELS == 1 ? 1 : count); ++c, weights += V * W) {
+                for (Index c = 0; c < count; ++c, weights += V * W) {
                     Vec<T> w[V];
                     Half<T> last;
 #pragma GCC unroll 2
@@ -106,7 +106,7 @@ ChannelTile<T> find_channel_tile(const TileReduction<T>& r, int vectors, Index p
     constexpr int W = lanes<T>;
     if (r.channels == 1 && r.pixel_stride == 1) return find<T, 1, 1>(vectors, pixels);
     if constexpr (sizeof(T) == sizeof(float)) {
-        if constexpr (sizeof(Vec<T>) == 64)
+        if constexpr (half_vectors)
             if (r.half)
                 return r.channels == W && r.pixel_stride == W
                            ? find<T, W, W, true>(vectors, pixels)

@@ -27,10 +27,13 @@ struct TileReduction {
     bool half = false;
 };
 
-// How many vectors a tile multiplies for `channels` channels in blocks of `block`: where vectors
-// are of 64 bytes, the last by halves if half of it is empty.
+// Whether tiles of float compute a half-empty last vector by halves: there are processors that cut
+// vectors of 64 bytes in two.
+constexpr bool half_vectors = sizeof(Vec<float>) == 64;
+
+// How many vectors a tile multiplies for `channels` channels in blocks of `block`.
 inline double multiplied_vectors(Index channels, Index block) {
-    const Index parts = block == 64 / sizeof(float) ? 2 : 1;
+    const Index parts = half_vectors && block == lanes<float> ? 2 : 1;
     return double((channels * parts + block - 1) / block) / double(parts);
 }
 

@@ -57,7 +57,7 @@ Estimate estimate(const Conv2d& p) {
                           (p.output_layout == Layout::dense ? 5 * out_vectors : 0);
     // A pointwise layer does little else than wait for lines that have left the caches.
     const double bytes = (in_vectors + out_vectors) * double(W) * double(size_of(p.dtype));
-    const bool far = p.dense() && p.KH * p.KW == 1 && bytes > (24 << 20);
+    const bool far = p.dense() && p.KH * p.KW == 1 && bytes > double(cached_bytes);
     const double waiting = far ? 20 * (in_vectors + out_vectors) : 0;
     // Half a vector of channels last is not stored where it belongs by the tile itself.
     const double stored = p.output_layout == Layout::channels_last && p.group_oc() % W ? 16 : 6;

@@ -14,10 +14,12 @@ class DirectRowsPlan final : public Plan {
     static constexpr Index W = lanes<T>;
     static constexpr int R = accumulators >= 24 ? 4 : 2;  // output rows of a tile
     static constexpr int most_taps = 7;
-    static constexpr int most_narrow = 5;  // elements of a row of a kernel
+    static constexpr int most_narrow = 5;                   // elements of a row of a kernel
+    static constexpr bool permutes = sizeof(Vec<T>) == 64;  // in few instructions
 
   public:
     static bool fits(const Conv2d& p) {
+        // Larger kernels of double go by vectors of pixels: too rare for code of their own.
         const bool large = p.dtype == DType::f32 && (p.KH == 5 || (p.KH == 7 && p.stride_h == 1));
         const bool kernel = p.KH == p.KW && (p.KH == 3 || large);
         const bool stride = p.stride_h == p.stride_w && (p.stride_h == 1 || p.stride_h == 2);
@@ -88,9 +90,9 @@ class DirectRowsPlan final : public Plan {
     }
 
     // Whether a row of the output is one vector, and one of the input, with a zero behind it, one
-    // or two that are permuted in few instructions.
+    // or two that can be permuted.
     static bool narrow(const Conv2d& p) {
-        return sizeof(Vec<T>) == 64 && p.KW <= most_narrow && p.OW <= W && p.IW < 2 * W;
+        return permutes && p.KW <= most_narrow && p.OW <= W && p.IW < 2 * W;
     }
 
     template <typename F>
@@ -113,7 +115,7 @@ class DirectRowsPlan final : public Plan {
         const Index count = Index(columns.size());
         for (Index row = begin; row < end; row += R) {
             const Index rows = std::min<Index>(R, end - row);
-            if constexpr (sizeof(Vec<T>) == 64 && K <= most_narrow)
+            if constexpr (permutes && K <= most_narrow)
                 if (narrow(p)) {
                     if (p.IW < W)
                         narrow_tile<K, S, 1>(image, w, first, out, row, rows, epilogue);

@@ -8,14 +8,17 @@
 
 namespace ai3 {
 
-// Whether an output is so large that its first lines have left the caches before the last is
-// written. Writing past them saves reading each line before it is overwritten. Also needs NCHW
-// planes that begin on a vector's boundary.
+// Of more than this the first lines have left the caches before the last is touched.
+constexpr Index cached_bytes = Index{24} << 20;
+
+// Whether an output is so large that its lines leave the caches while it is written. Writing past
+// them saves reading each line before it is overwritten. Also needs NCHW planes that begin on a
+// vector's boundary.
 template <typename T>
 bool streams(const Conv2d& p, const T* out) {
-    constexpr Index bytes = Index{24} << 20;
     return p.output_layout == Layout::dense &&
-           elements(p.output().shape) * Index(sizeof(T)) > bytes && p.OH * p.OW % lanes<T> == 0 &&
+           elements(p.output().shape) * Index(sizeof(T)) > cached_bytes &&
+           p.OH * p.OW % lanes<T> == 0 &&
            reinterpret_cast<std::uintptr_t>(out) % sizeof(Vec<T>) == 0;
 }
 
