@@ -67,23 +67,8 @@ class WeightSet {
 
     // The buffer of `bytes` that `fill` wrote when `name` was first asked for.
     std::shared_ptr<const Buffer> packed(const std::string& name, std::size_t bytes,
-                                         const std::function<void(Buffer&)>& fill) const {
-        std::lock_guard lock(mutex_);
-        auto& slot = packed_[name];
-        if (!slot) {
-            auto buffer = pooled_buffer(bytes);
-            fill(*buffer);
-            slot = std::move(buffer);
-        }
-        return slot;
-    }
-
-    std::size_t packed_bytes() const {
-        std::lock_guard lock(mutex_);
-        std::size_t total = 0;
-        for (const auto& [name, buffer] : packed_) total += buffer->size();
-        return total;
-    }
+                                         const std::function<void(Buffer&)>& fill) const;
+    std::size_t packed_bytes() const;
 
   private:
     std::vector<std::optional<Constant>> weights_;
@@ -133,25 +118,24 @@ class Registry : public AlgorithmTable {
 
     const Algorithm<P>& at(std::string_view name) const { return typed(AlgorithmTable::at(name)); }
 
-    // The algorithms that can do the problem and have a cost, the least first.
-    std::vector<std::pair<std::string_view, double>> ranking(const P& problem) const {
-        return AlgorithmTable::ranking([&](const NamedAlgorithm& algorithm) {
-            const Algorithm<P>& one = typed(algorithm);
-            return one.refusal(problem).empty() ? one.cost(problem)
-                                                : std::numeric_limits<double>::infinity();
-        });
-    }
+    // The algorithm that is estimated to do it the quickest, `otherwise` where none has a cost.
     std::string_view cheapest(const P& problem, std::string_view otherwise) const {
-        const auto ranked = ranking(problem);
+        const auto ranked =
+            ranking([&](const NamedAlgorithm& algorithm) { return cost(algorithm, problem); });
         return ranked.empty() ? otherwise : ranked.front().first;
     }
-
-  private:
-    Registry() : AlgorithmTable(P::op) {}
 
     static const Algorithm<P>& typed(const NamedAlgorithm& algorithm) {
         return static_cast<const Algorithm<P>&>(algorithm);
     }
+    // Infinite also where the algorithm cannot do it.
+    static double cost(const NamedAlgorithm& algorithm, const P& problem) {
+        return typed(algorithm).refusal(problem).empty() ? typed(algorithm).cost(problem)
+                                                         : std::numeric_limits<double>::infinity();
+    }
+
+  private:
+    Registry() : AlgorithmTable(P::op) {}
 };
 
 // Registers an algorithm: `const Register<Conv2d, Direct> registered;`
@@ -171,62 +155,74 @@ struct RegisterDerived {
     }
 };
 
-// A problem whose type is not known statically; what the bindings and the executor hold.
+// A problem whose type is not known statically; what the bindings and the executor hold. The names
+// of algorithms may be "default" and, where the operation has it, "guess".
 class Problem {
   public:
+    Problem(const AlgorithmTable& algorithms, std::vector<Spec> inputs,
+            std::shared_ptr<const WeightSet> weights)
+        : algorithms_(algorithms), inputs_(std::move(inputs)), weights_(std::move(weights)) {}
     virtual ~Problem() = default;
-    virtual std::string_view op() const = 0;
-    virtual const std::vector<Spec>& inputs() const = 0;
+
+    std::string_view op() const { return algorithms_.op(); }
+    const std::vector<Spec>& inputs() const { return inputs_; }
     virtual Spec output() const = 0;
-    // The name behind "default" or "guess" for this problem; any other name stands for itself.
-    virtual std::string resolve(std::string_view algorithm) const = 0;
-    // The algorithms that can do it by their estimated cost, in cycles, the least first.
-    virtual std::vector<std::pair<std::string, double>> ranking() const = 0;
-    virtual std::string refusal(std::string_view algorithm) const = 0;
-    virtual std::size_t workspace_bytes(std::string_view algorithm) const = 0;
-    virtual std::unique_ptr<Plan> plan(std::string_view algorithm) const = 0;
     virtual void reference(const void* const* inputs, void* output) const = 0;
+
+    // The name behind "default" or "guess" for this problem; any other name stands for itself.
+    std::string resolve(std::string_view algorithm) const;
+    // The algorithms that can do it by their estimated cost, in cycles, the least first.
+    std::vector<std::pair<std::string, double>> ranking() const;
+    std::string refusal(std::string_view algorithm) const;
+    std::size_t workspace_bytes(std::string_view algorithm) const;
+    std::unique_ptr<Plan> plan(std::string_view algorithm) const;
+
+  protected:
+    const WeightSet& weights() const { return *weights_; }
+    bool empty() const { return elements(output().shape) == 0; }
+
+  private:
+    // What algorithm and problem, both of the operation's type, answer together.
+    virtual std::string_view choose() const = 0;
+    virtual std::string_view guess() const = 0;  // empty where the operation has none
+    virtual double cost_of(const NamedAlgorithm&) const = 0;
+    virtual std::string refusal_of(const NamedAlgorithm&) const = 0;
+    virtual std::size_t workspace_of(const NamedAlgorithm&) const = 0;
+    virtual std::unique_ptr<Plan> plan_of(const NamedAlgorithm&) const = 0;
+
+    const NamedAlgorithm& at(std::string_view algorithm) const;
+
+    const AlgorithmTable& algorithms_;
+    const std::vector<Spec> inputs_;
+    const std::shared_ptr<const WeightSet> weights_;
 };
 
 class Operation {
   public:
+    Operation(const AlgorithmTable& algorithms, bool guesses, bool takes_layouts);
     virtual ~Operation() = default;
-    virtual std::string_view name() const = 0;
-    virtual std::vector<std::string> algorithms() const = 0;
-    virtual std::unique_ptr<Problem> problem(std::vector<Spec> inputs,
-                                             std::shared_ptr<const WeightSet> weights,
-                                             const Attributes& attributes, int threads) const = 0;
 
-    static std::map<std::string, const Operation*>& all() {
-        static std::map<std::string, const Operation*> operations;
-        return operations;
-    }
+    std::string_view name() const { return algorithms_.op(); }
+    std::vector<std::string> algorithms() const;
+    std::unique_ptr<Problem> problem(std::vector<Spec> inputs,
+                                     std::shared_ptr<const WeightSet> weights,
+                                     const Attributes& attributes, int threads) const;
+
+    static const std::map<std::string, const Operation*, std::less<>>& all();
+
+  private:
+    virtual std::unique_ptr<Problem> make(std::vector<Spec> inputs,
+                                          std::shared_ptr<const WeightSet> weights,
+                                          const Attributes& attributes, int threads) const = 0;
+
+    const AlgorithmTable& algorithms_;
+    const bool guesses_, takes_layouts_;
 };
 
 template <typename P>
 class OperationOf final : public Operation {
   public:
-    OperationOf() { all()[std::string(P::op)] = this; }
-
-    std::string_view name() const override { return P::op; }
-
-    std::vector<std::string> algorithms() const override {
-        auto names = Registry<P>::instance().names();
-        if constexpr (guesses) names.push_back("guess");
-        names.push_back("default");
-        return names;
-    }
-
-    std::unique_ptr<Problem> problem(std::vector<Spec> inputs,
-                                     std::shared_ptr<const WeightSet> weights,
-                                     const Attributes& attributes, int threads) const override {
-        if constexpr (!requires { P::takes_layouts; })
-            for (const Spec& input : inputs)
-                if (input.layout != Layout::dense)
-                    throw std::invalid_argument(std::string(P::op) + ": the input " +
-                                                to_string(input) + " must be dense");
-        return std::make_unique<Typed>(std::move(inputs), std::move(weights), attributes, threads);
-    }
+    OperationOf() : Operation(Registry<P>::instance(), guesses, requires { P::takes_layouts; }) {}
 
   private:
     static constexpr bool guesses = requires(const P& problem) { P::guess(problem); };
@@ -235,52 +231,41 @@ class OperationOf final : public Operation {
       public:
         Typed(std::vector<Spec> inputs, std::shared_ptr<const WeightSet> weights,
               const Attributes& attributes, int threads)
-            : inputs_(std::move(inputs)),
-              weights_(std::move(weights)),
-              problem_(inputs_, *weights_, attributes, threads) {}
+            : Problem(Registry<P>::instance(), std::move(inputs), std::move(weights)),
+              problem_(this->inputs(), this->weights(), attributes, threads) {}
 
-        std::string_view op() const override { return P::op; }
-        const std::vector<Spec>& inputs() const override { return inputs_; }
         Spec output() const override { return problem_.output(); }
-        std::string resolve(std::string_view algorithm) const override {
-            if (algorithm == "default") return std::string(P::choose(problem_));
-            if constexpr (guesses)
-                if (algorithm == "guess") return std::string(P::guess(problem_));
-            return std::string(algorithm);
-        }
-        std::vector<std::pair<std::string, double>> ranking() const override {
-            const auto ranked = Registry<P>::instance().ranking(problem_);
-            return {ranked.begin(), ranked.end()};
-        }
-        std::string refusal(std::string_view algorithm) const override {
-            return at(algorithm).refusal(problem_);
-        }
-        std::size_t workspace_bytes(std::string_view algorithm) const override {
-            return empty() ? 0 : at(algorithm).workspace_bytes(problem_);
-        }
-        std::unique_ptr<Plan> plan(std::string_view algorithm) const override {
-            const Algorithm<P>& chosen = at(algorithm);
-            if (std::string reason = chosen.refusal(problem_); !reason.empty())
-                throw std::invalid_argument(std::string(P::op) + ": '" +
-                                            std::string(chosen.name()) +
-                                            "' cannot do this: " + reason);
-            if (empty()) return make_plan([](const void* const*, void*, std::byte*) {});
-            return chosen.plan(problem_, *weights_);
-        }
         void reference(const void* const* inputs, void* output) const override {
-            if (!empty()) problem_.reference(inputs, *weights_, output);
+            if (!empty()) problem_.reference(inputs, weights(), output);
         }
 
       private:
-        bool empty() const { return elements(problem_.output().shape) == 0; }
-        const Algorithm<P>& at(std::string_view algorithm) const {
-            return Registry<P>::instance().at(resolve(algorithm));
+        std::string_view choose() const override { return P::choose(problem_); }
+        std::string_view guess() const override {
+            if constexpr (guesses) return P::guess(problem_);
+            return {};
+        }
+        double cost_of(const NamedAlgorithm& algorithm) const override {
+            return Registry<P>::cost(algorithm, problem_);
+        }
+        std::string refusal_of(const NamedAlgorithm& algorithm) const override {
+            return Registry<P>::typed(algorithm).refusal(problem_);
+        }
+        std::size_t workspace_of(const NamedAlgorithm& algorithm) const override {
+            return Registry<P>::typed(algorithm).workspace_bytes(problem_);
+        }
+        std::unique_ptr<Plan> plan_of(const NamedAlgorithm& algorithm) const override {
+            return Registry<P>::typed(algorithm).plan(problem_, weights());
         }
 
-        std::vector<Spec> inputs_;
-        std::shared_ptr<const WeightSet> weights_;
         P problem_;
     };
+
+    std::unique_ptr<Problem> make(std::vector<Spec> inputs,
+                                  std::shared_ptr<const WeightSet> weights,
+                                  const Attributes& attributes, int threads) const override {
+        return std::make_unique<Typed>(std::move(inputs), std::move(weights), attributes, threads);
+    }
 };
 
 }  // namespace ai3

@@ -1,6 +1,7 @@
 #include "core/peak.hpp"
 
 #include <chrono>
+#include <numeric>
 
 #include "core/parallel.hpp"
 #include "core/simd.hpp"

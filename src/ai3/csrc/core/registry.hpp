@@ -24,6 +24,8 @@ class AlgorithmTable {
 
     explicit AlgorithmTable(std::string_view op) : op_(op) {}
 
+    std::string_view op() const { return op_; }
+
     void add(Pointer algorithm);
     // The table's algorithms are those of `source`, each made by `make` when first asked for.
     void derive(const AlgorithmTable& source, std::function<Pointer(const NamedAlgorithm&)> make);

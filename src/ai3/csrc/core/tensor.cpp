@@ -1,10 +1,49 @@
 #include "core/tensor.hpp"
 
 #include <cstring>
+#include <numeric>
 
 #include "core/parallel.hpp"
 
 namespace ai3 {
+
+Index checked_product(Index a, Index b) {
+    Index product = 0;
+    if (__builtin_mul_overflow(a, b, &product))
+        throw std::invalid_argument("the number of elements overflows 64 bits");
+    return product;
+}
+
+std::string to_string(const Shape& shape) {
+    std::string text = "(";
+    for (std::size_t i = 0; i < shape.size(); ++i)
+        text += (i ? ", " : "") + std::to_string(shape[i]);
+    return text + (shape.size() == 1 ? ",)" : ")");
+}
+
+std::string to_string(const Spec& spec) {
+    const std::string text = std::string(name_of(spec.dtype)) + to_string(spec.shape);
+    return spec.layout == Layout::dense ? text : text + " " + std::string(name_of(spec.layout));
+}
+
+Index elements(const Shape& shape) {
+    for (Index extent : shape)
+        if (extent == 0) return 0;
+    return std::accumulate(shape.begin(), shape.end(), Index{1}, checked_product);
+}
+
+Index Spec::held() const {
+    if (layout != Layout::blocked) return elements(shape);
+    const Index block = channel_block(dtype);
+    Shape filled = shape;
+    Index& channels = filled[filled.size() - 3];
+    channels = checked_product((channels - 1) / block + 1, block);
+    return elements(filled);
+}
+
+std::size_t Spec::bytes() const {
+    return std::size_t(checked_product(held(), Index(size_of(dtype))));
+}
 
 Layout layout_from(std::string_view name, const Shape& shape) {
     for (Layout layout : {Layout::dense, Layout::channels_last, Layout::blocked})

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <new>
-#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -40,26 +39,13 @@ decltype(auto) with_type(DType dtype, F&& f) {
     return dtype == DType::f32 ? f(float{}) : f(double{});
 }
 
-inline std::string to_string(const Shape& shape) {
-    std::string text = "(";
-    for (std::size_t i = 0; i < shape.size(); ++i)
-        text += (i ? ", " : "") + std::to_string(shape[i]);
-    return text + (shape.size() == 1 ? ",)" : ")");
-}
+std::string to_string(const Shape& shape);
 
-inline Index checked_product(Index a, Index b) {
-    Index product = 0;
-    if (__builtin_mul_overflow(a, b, &product))
-        throw std::invalid_argument("the number of elements overflows 64 bits");
-    return product;
-}
+// Throws std::invalid_argument where the product passes 2^63.
+Index checked_product(Index a, Index b);
 
 // Number of elements; throws std::invalid_argument where it passes 2^63.
-inline Index elements(const Shape& shape) {
-    for (Index extent : shape)
-        if (extent == 0) return 0;
-    return std::accumulate(shape.begin(), shape.end(), Index{1}, checked_product);
-}
+Index elements(const Shape& shape);
 
 // The order of a tensor's elements in memory. The last two are for images, (N, C, H, W) or
 // (C, H, W).
@@ -88,24 +74,12 @@ struct Spec {
     Layout layout = Layout::dense;
 
     // Elements in memory, those that fill up a last block included.
-    Index held() const {
-        if (layout != Layout::blocked) return elements(shape);
-        const Index block = channel_block(dtype);
-        Shape filled = shape;
-        Index& channels = filled[filled.size() - 3];
-        channels = checked_product((channels - 1) / block + 1, block);
-        return elements(filled);
-    }
-    std::size_t bytes() const {
-        return std::size_t(checked_product(held(), Index(size_of(dtype))));
-    }
+    Index held() const;
+    std::size_t bytes() const;
     bool operator==(const Spec&) const = default;
 };
 
-inline std::string to_string(const Spec& spec) {
-    const std::string text = std::string(name_of(spec.dtype)) + to_string(spec.shape);
-    return spec.layout == Layout::dense ? text : text + " " + std::string(name_of(spec.layout));
-}
+std::string to_string(const Spec& spec);
 
 // Where the elements of an image tensor lie.
 struct ImageStrides {

@@ -16,37 +16,11 @@ class ScratchPool {
     static constexpr std::size_t kept_bytes = std::size_t{256} << 20;
 
     // Never destroyed, as buffers may come back while the process ends.
-    static ScratchPool& instance() {
-        static auto* pool = new ScratchPool;
-        return *pool;
-    }
+    static ScratchPool& instance();
 
     // At least `bytes`, of those that are kept at most `most`.
-    Buffer take(std::size_t bytes, std::size_t most) {
-        if (bytes == 0) return {};
-        {
-            std::lock_guard lock(mutex_);
-            for (auto it = free_.begin(); it != free_.end(); ++it)
-                if (it->size() >= bytes && it->size() <= most) {
-                    Buffer buffer = std::move(*it);
-                    free_.erase(it);
-                    kept_ -= buffer.size();
-                    return buffer;
-                }
-        }
-        return Buffer(bytes);
-    }
-
-    void give(Buffer buffer) {
-        if (buffer.size() == 0 || buffer.size() > kept_bytes) return;
-        std::lock_guard lock(mutex_);
-        while (kept_ + buffer.size() > kept_bytes) {
-            kept_ -= free_.front().size();
-            free_.erase(free_.begin());
-        }
-        kept_ += buffer.size();
-        free_.push_back(std::move(buffer));
-    }
+    Buffer take(std::size_t bytes, std::size_t most);
+    void give(Buffer buffer);
 
   private:
     std::mutex mutex_;
@@ -71,11 +45,6 @@ class Scratch {
 
 // A buffer of exactly `bytes` that returns to the pool with its last owner: packed weights, of
 // which a training needs the like in every step.
-inline std::shared_ptr<Buffer> pooled_buffer(std::size_t bytes) {
-    return {new Buffer(ScratchPool::instance().take(bytes, bytes)), [](Buffer* buffer) {
-                ScratchPool::instance().give(std::move(*buffer));
-                delete buffer;
-            }};
-}
+std::shared_ptr<Buffer> pooled_buffer(std::size_t bytes);
 
 }  // namespace ai3

@@ -1,5 +1,7 @@
 #include "ops/conv2d_grad_input/op.hpp"
 
+#include <numeric>
+
 namespace ai3 {
 
 namespace {

@@ -1,5 +1,7 @@
 #include "ops/permute/op.hpp"
 
+#include <numeric>
+
 #include "core/shape.hpp"
 
 namespace ai3 {
