@@ -69,6 +69,11 @@ inline V in_register(V v) {
     return v;
 }
 
+// Of more than this, the first lines have left the caches before the last is touched. Results are
+// then written past the caches: they would not stay there, and need not be read before they are
+// written.
+constexpr Index cached_bytes = Index{24} << 20;
+
 // Writes past the caches; `p` is on a vector's boundary. Weakly ordered until stream_fence.
 template <typename T>
 inline void stream(T* p, Vec<T> v) {

@@ -25,6 +25,11 @@ struct TileReduction {
     Index last_channels = 0;
     // Whether only the lower half of the last vector's weights is not zero.
     bool half = false;
+
+    // The product of a matrix: `depth` rows of neighbouring pixels, `pitch` apart.
+    static TileReduction of_rows(Index depth, Index pitch) {
+        return {1, 1, depth, 1, 0, 0, pitch, 1};
+    }
 };
 
 // Whether tiles of float compute a half-empty last vector by halves: there are processors that cut

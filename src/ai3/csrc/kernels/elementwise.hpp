@@ -9,10 +9,6 @@ namespace ai3 {
 // Fewer elements than this are not worth another thread.
 constexpr Index elementwise_grain = 1 << 15;
 
-// Results of more bytes are written past the cache: they would not stay there anyway, and their
-// memory need not be read before it is written.
-constexpr Index cached_bytes = 24 << 20;
-
 // Whether that is so for `size` elements, written in runs of `run`. In place they have been read.
 template <typename T>
 bool written_past_cache(Index size, Index run, const T* in, const T* out) {

@@ -55,10 +55,7 @@ Estimate estimate(const Conv2d& p) {
     const double in_vectors = in_pixels * vectors(p.IC), out_vectors = pixels * vectors(p.OC);
     const double turned = (p.input_layout == Layout::dense ? 1.5 * in_vectors : 0) +
                           (p.output_layout == Layout::dense ? 5 * out_vectors : 0);
-    // A pointwise layer does little else than wait for lines that have left the caches.
-    const double bytes = (in_vectors + out_vectors) * double(W) * double(size_of(p.dtype));
-    const bool far = p.dense() && p.KH * p.KW == 1 && bytes > double(cached_bytes);
-    const double waiting = far ? 20 * (in_vectors + out_vectors) : 0;
+    const double waiting = p.dense() ? 45 * awaited_vectors(p) : 0;
     // Half a vector of channels last is not stored where it belongs by the tile itself.
     const double stored = p.output_layout == Layout::channels_last && p.group_oc() % W ? 16 : 6;
     const double by_channels =

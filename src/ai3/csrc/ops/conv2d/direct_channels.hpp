@@ -40,6 +40,9 @@ class DirectChannelsPlan final : public Plan {
         // Whether the pixels of a chunk are copied to a pitch at which they do not share cache
         // sets.
         bool spread;
+        // Whether pixels are fetched before the processor asks for them: planes lie too far from
+        // each other for its own prefetching.
+        bool fetched;
         // Output rows and their pixels; a pointwise convolution sees one long row.
         Index rows, row_pixels;
         // A unit is a segment of a long row or some short rows; a chunk is some units.
@@ -52,11 +55,16 @@ class DirectChannelsPlan final : public Plan {
             const bool pointwise = p.KH == 1 && p.KW == 1, dense = p.input_layout == Layout::dense;
             // Blocks of channels are read best, unless much of them would be empty.
             const bool to_blocks = !dense || 5 * round_up(p.group_ic(), W) <= 6 * p.group_ic();
-            copied = p.padded() || (dense && to_blocks && !pointwise);
+            // A pointwise layer reads NCHW in place, but with a stride not for many blocks: a line
+            // holds few of the pixels that it reads.
+            const bool strided = p.stride_h > 1 || p.stride_w > 1;
+            const bool in_place = pointwise && !(strided && p.group_oc() > 16 * width);
+            copied = p.padded() || (dense && to_blocks && !in_place);
             read = !copied ? p.input_layout : to_blocks ? Layout::blocked : Layout::dense;
             const bool flat = pointwise && !copied && p.stride_h == 1 && p.stride_w == 1;
             rows = flat ? 1 : p.OH;
             row_pixels = flat ? p.OH * p.OW : p.OW;
+            fetched = flat && dense && past_caches(p);
             constexpr Index sets_bytes = 4096;
             spread = flat && p.input_layout == Layout::channels_last &&
                      p.IC * Index(sizeof(T)) % sets_bytes == 0;
@@ -152,9 +160,14 @@ class DirectChannelsPlan final : public Plan {
                 source = spread_chunk(source.pixels, begin * s.segment,
                                       std::min(end * s.segment, s.row_pixels), copy);
             const Index count = Index(blocks.size());
-            for (Index b = count * part / s.parts; b < count * (part + 1) / s.parts; ++b)
-                for (Index unit = begin; unit < end; ++unit)
-                    run_unit(source, blocks[std::size_t(b)], unit, image, sums, out);
+            const Index first = count * part / s.parts, last = count * (part + 1) / s.parts;
+            for (Index b = first; b < last; ++b)
+                for (Index unit = begin; unit < end; ++unit) {
+                    // Where the pixels begin that the thread comes to next.
+                    const Index others = unit + 1 < end ? 0 : chunk_pixels_of_others();
+                    const Index next = b == first && s.fetched ? s.segment + others : 0;
+                    run_unit(source, blocks[std::size_t(b)], unit, image, next, sums, out);
+                }
             out.finish();
         });
     }
@@ -207,8 +220,14 @@ class DirectChannelsPlan final : public Plan {
         return {copy, 0, begin, strides};
     }
 
-    void run_unit(const Source& source, const ChannelBlock& block, Index unit, Index image, T* sums,
-                  const Output<T>& out) const {
+    // Pixels of the chunks that other threads take between two of a thread.
+    Index chunk_pixels_of_others() const {
+        return s.parts > 1 ? 0 : (p.threads - 1) * s.chunk_units * s.segment;
+    }
+
+    // Pixels are fetched `next` ahead, unless that is 0.
+    void run_unit(const Source& source, const ChannelBlock& block, Index unit, Index image,
+                  Index next, T* sums, const Output<T>& out) const {
         const ImageStrides& from = source.strides;
         const Index block_width = block.vectors * W, taps = p.KH * p.KW;
         const Index row = first_row(unit), rows = last_row(unit) - row + 1;
@@ -252,6 +271,9 @@ class DirectChannelsPlan final : public Plan {
                 T* to = target + r * n * out_pixel;
                 for (Index t = 0; t < tiles; ++t) {
                     const Index some = t < more ? large : large - 1;
+                    if (next)
+                        for (Index c = 0; c < count; ++c)
+                            fetch(pixels + c * from.block_stride + next, some);
                     (t < more ? run : run_less)(reduction, pixels, w, start, to);
                     pixels += some * reduction.pixel_stride;
                     to += some * out_pixel;
@@ -275,6 +297,11 @@ class DirectChannelsPlan final : public Plan {
     TileReduction<T> reduce(const ImageStrides& from, Index count) const {
         const bool all = s.read == Layout::channels_last && p.KH == 1 && p.KW == 1;
         const Index channels = all ? count : together(s.read);
+        if (channels == 1 && p.KH == 1 && p.KW == 1) {
+            auto rows = TileReduction<T>::of_rows(count, from.block_stride);
+            rows.pixel_stride = p.stride_w * from.pixel;
+            return rows;
+        }
         TileReduction<T> r{divide(count, channels),
                            p.KH,
                            p.KW,

@@ -22,18 +22,22 @@ double gemm_cost(const Conv2d& p, double list_cycles) {
     const double outputs = N * double(p.groups * b.padded_oc);
     double steps, bytes;
     if (b.by_channels) {
-        steps = outputs / lanes<T> * double(b.P) * double(b.K + 10);
+        const double vectors_at_once =
+            N * double(p.groups) * multiplied_vectors(p.group_oc(), lanes<T>);
+        steps = double(b.P) * (vectors_at_once * double(b.K) + 10 * outputs / lanes<T>);
         bytes = weight_byte * double(p.groups * b.padded_oc * b.K);
     } else {
         const double calls = N * double(p.groups * b.panels * b.tiles * b.blocks);
         steps = 1.03 * outputs * vectors * double(b.K) + call_cycles * calls;
         bytes = image_byte * N * double(p.IC * p.IH * p.IW + p.OC * b.P);
-        // Of an output beyond the caches, each line is fetched before its parts are written.
+        // Of an output beyond the caches that is not written past them, each line is fetched before
+        // its parts are written.
         constexpr double cache = 6 << 20, far_byte = 0.25;
-        bytes += far_byte / sizeof(T) *
-                 std::max(0.0, N * double(p.OC * b.P) * double(sizeof(T)) - cache);
+        if (b.blocks > 1 || !past_caches(p))
+            bytes += far_byte / sizeof(T) *
+                     std::max(0.0, N * double(p.OC * b.P) * double(sizeof(T)) - cache);
     }
-    return (steps + pieces) / p.threads + bytes * sizeof(T);
+    return (steps + pieces + 17 * awaited_vectors(p)) / p.threads + bytes * sizeof(T);
 }
 
 }  // namespace ai3

@@ -225,11 +225,19 @@ class GemmPlan final : public Plan {
         out += group * p.group_oc() * b.P;
         const Index pixels = b.pixels(panel);
         const bool streamed = depth == b.K && streams(p, out);
-        for (Index tile = begin; tile < end; ++tile)
+        // What the thread takes next lies as far from each other as planes do, where the processor
+        // does not fetch ahead by itself.
+        const Index next = b.first(std::min(panel + p.threads, b.panels - 1)) - b.first(panel);
+        for (Index tile = begin; tile < end; ++tile) {
+            const auto share = [&](Index i) { return depth * (i - begin) / (end - begin); };
+            if (b.in_place)
+                for (Index row = share(tile); row < share(tile + 1); ++row)
+                    fetch(r.data + row * r.pitch + next, b.panel_vectors * W);
             multiply_panel<T>(
                 {depth, a + tile * C * depth, r.data, r.pitch, k == 0 ? bias + tile * C : nullptr,
                  out + tile * C * b.P, b.P, std::min(C, p.group_oc() - tile * C), pixels,
                  k + depth == b.K && !epilogue.empty() ? &epilogue : nullptr, streamed});
+        }
         if (streamed) stream_fence();
     }
 
@@ -271,7 +279,8 @@ class GemmPlan final : public Plan {
         const int V = vectors(tile);
         const Index oc = tile * max_vectors * W, width = V * W;
         const Index most = max_pixels(V), tiles = (b.P + most - 1) / most;
-        const TileReduction<T> reduction{depth, 1, 1, 1, r.pitch, 0, 0, 1};
+        auto reduction = TileReduction<T>::of_rows(depth, r.pitch);
+        reduction.half = 2 * (oc + width - p.group_oc()) >= W;
         const T* weights = weights_of(group) + oc * b.K + k * width;
         for (Index t = 0; t < tiles; ++t) {
             const Index first = b.P * t / tiles, n = b.P * (t + 1) / tiles - first;

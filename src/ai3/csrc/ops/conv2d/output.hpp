@@ -8,17 +8,23 @@
 
 namespace ai3 {
 
-// Of more than this the first lines have left the caches before the last is touched.
-constexpr Index cached_bytes = Index{24} << 20;
+// Whether input and output are more than the caches hold.
+inline bool past_caches(const Conv2d& p) {
+    return p.N * (p.IC * p.IH * p.IW + p.OC * p.OH * p.OW) * Index(size_of(p.dtype)) > cached_bytes;
+}
 
-// Whether an output is so large that its lines leave the caches while it is written. Writing past
-// them saves reading each line before it is overwritten. Also needs NCHW planes that begin on a
+// Vectors of the input that have to be waited for: a pointwise layer past the caches does little
+// else.
+inline double awaited_vectors(const Conv2d& p) {
+    if (p.KH * p.KW > 1 || !past_caches(p)) return 0;
+    return double(p.N * p.IC * p.IH * p.IW) / double(channel_block(p.dtype));
+}
+
+// Whether an output is written past the caches, which also needs NCHW planes that begin on a
 // vector's boundary.
 template <typename T>
 bool streams(const Conv2d& p, const T* out) {
-    return p.output_layout == Layout::dense &&
-           elements(p.output().shape) * Index(sizeof(T)) > cached_bytes &&
-           p.OH * p.OW % lanes<T> == 0 &&
+    return p.output_layout == Layout::dense && past_caches(p) && p.OH * p.OW % lanes<T> == 0 &&
            reinterpret_cast<std::uintptr_t>(out) % sizeof(Vec<T>) == 0;
 }
 

@@ -185,7 +185,7 @@ class DirectGradInput final : public Plan {
                     store(task.panel + (i * vectors + v) * W,
                           LaneMask<T>::first(std::min(W, count - v * W)).load(from + v * W));
             }
-            const TileReduction<T> reduction{depth, 1, 1, 1, plane, 0, 0, 1};
+            const auto reduction = TileReduction<T>::of_rows(depth, plane);
             for (Index t = 0; t < tiles; ++t) {
                 const Index begin = pixels * t / tiles, end = pixels * (t + 1) / tiles;
                 find_channel_tile(reduction, int(vectors), end - begin)(

@@ -146,7 +146,7 @@ class WinogradGradWeight final : public Plan {
     void multiply(const T* v, const T* u, Index oc_block, Index ic_block, Index tiles, bool first,
                   T* sums) const {
         const Index n = width(oc_block);
-        const TileReduction<T> reduction{1, 1, tiles, 1, 0, 0, W, 1};
+        const auto reduction = TileReduction<T>::of_rows(tiles, W);
         const auto run = find_channel_tile(reduction, int(n / W), tile_channels);
         alignas(cache_line) static constexpr T zeros[block_width] = {};
         alignas(cache_line) T tile[tile_channels * block_width];
