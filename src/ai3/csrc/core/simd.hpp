@@ -69,6 +69,14 @@ inline V in_register(V v) {
     return v;
 }
 
+// The pointer, of which the compiler does not know where it points: what is read through it is read
+// anew, where it would spend more on keeping it.
+template <typename T>
+inline const T* read_anew(const T* p) {
+    asm("" : "+r"(p));
+    return p;
+}
+
 // Of more than this, the first lines have left the caches before the last is touched. Results are
 // then written past the caches: they would not stay there, and need not be read before they are
 // written.

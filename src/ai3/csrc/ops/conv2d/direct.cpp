@@ -33,7 +33,7 @@ Estimate estimate(const Conv2d& p) {
     const double K = double(p.group_ic()) * taps, pixels = images * double(p.OH * p.OW);
     const double in_pixels = images * double(p.IH * p.IW);
     const double rows = images * double(p.OH * p.OC) * vectors(p.OW);
-    const Estimate by_rows{Way::rows, rows * ((p.stride_w == 1 ? 1.2 : 2) * K + 18)};
+    const Estimate by_rows{Way::rows, rows * (1.2 * K + (p.stride_w == 1 ? 3 : 16))};
     if (DirectDepthwisePlan<float>::fits(p)) {
         // A row of NCHW is transposed square by square.
         const double square = 12.0 * double(W);

@@ -1,7 +1,7 @@
-// Direct depthwise convolution of NCHW images with vectors along the rows: some output rows of one
-// or two vectors stay in registers while the input rows go by, each loaded once for every element
-// of a kernel's row. The image is read where it lies; lanes that fall into the padding are masked.
-// Rows of a narrow image are loaded once and permuted for each element.
+// Direct depthwise convolution of NCHW images with vectors along the rows. The output rows under an
+// input row stay in registers while it goes by: each row of the image is read once, where it lies,
+// for all elements of the kernel. Lanes that fall into the padding are masked. Rows of a narrow
+// image are loaded once and permuted for each element.
 #pragma once
 
 #include "core/simd.hpp"
@@ -12,10 +12,10 @@ namespace ai3 {
 template <typename T>
 class DirectRowsPlan final : public Plan {
     static constexpr Index W = lanes<T>;
-    static constexpr int R = accumulators >= 24 ? 4 : 2;  // output rows of a tile
     static constexpr int most_taps = 7;
-    static constexpr int most_narrow = 5;                   // elements of a row of a kernel
-    static constexpr bool permutes = sizeof(Vec<T>) == 64;  // in few instructions
+    static constexpr int most_narrow = 5;  // elements of a row of a kernel
+    // Whether lanes are permuted and masked in few instructions.
+    static constexpr bool permutes = sizeof(Vec<T>) == 64;
 
   public:
     static bool fits(const Conv2d& p) {
@@ -47,12 +47,13 @@ class DirectRowsPlan final : public Plan {
         // Many planes are shared out in runs, as threads that take turns would write to the same
         // lines where planes meet; few planes are cut into rows.
         const Index planes = p.N * p.OC, wanted = p.threads == 1 ? 1 : 8 * p.threads;
-        const Index runs = std::min(planes, wanted), blocks = (p.OH + R - 1) / R;
-        const Index parts = std::clamp<Index>(wanted / planes, 1, blocks);
+        constexpr Index least_rows = 4;
+        const Index runs = std::min(planes, wanted);
+        const Index parts =
+            std::clamp<Index>(wanted / planes, 1, (p.OH + least_rows - 1) / least_rows);
         parallel_for(p.threads, runs * parts, [&](Index i, int) {
             const Index run = i / parts, part = i % parts;
-            const Index begin = blocks * part / parts * R;
-            const Index end = std::min(blocks * (part + 1) / parts * R, p.OH);
+            const Index begin = p.OH * part / parts, end = p.OH * (part + 1) / parts;
             for (Index plane = planes * run / runs; plane < planes * (run + 1) / runs; ++plane) {
                 const Index n = plane / p.OC, oc = plane % p.OC;
                 const T* image = input + (n * p.IC + oc / p.group_oc()) * p.IH * p.IW;
@@ -112,128 +113,132 @@ class DirectRowsPlan final : public Plan {
                    const Epilogue<T>& epilogue) const {
         const T* w = weight + oc * K * K;
         const T first = bias ? bias[oc] : T(0);
+        if constexpr (permutes && K <= most_narrow)
+            if (narrow(p))
+                return p.IW < W ? narrow_rows<K, S, 1>(image, w, first, out, begin, end, epilogue)
+                                : narrow_rows<K, S, 2>(image, w, first, out, begin, end, epilogue);
+        constexpr bool pairs = 2 * under_way<K, S> <= accumulators;
         const Index count = Index(columns.size());
-        for (Index row = begin; row < end; row += R) {
-            const Index rows = std::min<Index>(R, end - row);
-            if constexpr (permutes && K <= most_narrow)
-                if (narrow(p)) {
-                    if (p.IW < W)
-                        narrow_tile<K, S, 1>(image, w, first, out, row, rows, epilogue);
-                    else
-                        narrow_tile<K, S, 2>(image, w, first, out, row, rows, epilogue);
+        for (Index c = 0; c < count; ++c) {
+            const Column* column = &columns[std::size_t(c)];
+            if constexpr (pairs)
+                if (c + 1 < count && column[0].whole && column[1].whole) {
+                    wide_rows<K, S, 2, true>(image, w, first, out, begin, end, column, epilogue);
+                    ++c;
                     continue;
                 }
-            for (Index c = 0; c < count;) {
-                const Column* column = &columns[std::size_t(c)];
-                if (c + 1 < count && column[0].whole && column[1].whole) {
-                    tile<K, S, 2, true>(image, w, first, out, row, rows, column, epilogue);
-                    c += 2;
-                } else {
-                    if (column->whole)
-                        tile<K, S, 1, true>(image, w, first, out, row, rows, column, epilogue);
-                    else
-                        tile<K, S, 1, false>(image, w, first, out, row, rows, column, epilogue);
-                    ++c;
-                }
-            }
+            if (column->whole)
+                wide_rows<K, S, 1, true>(image, w, first, out, begin, end, column, epilogue);
+            else
+                wide_rows<K, S, 1, false>(image, w, first, out, begin, end, column, epilogue);
         }
     }
 
-    template <bool WHOLE>
-    static Vec<T> load_lanes(const T* p, LaneMask<T> inside) {
-        if constexpr (WHOLE)
-            return in_register(load(p));
-        else
-            return inside.load(p);
+    // Output rows that S neighbouring rows of the input are part of.
+    template <int K, int S>
+    static constexpr int under_way = (K + S - 1) / S;
+
+    // V vectors of the output rows [begin, end), of which `out` is the place in row 0. `elements`
+    // is called with where a row of the input begins at `from`, an element of the kernel's row and
+    // x[V][S]: for this element and the next S - 1 the inputs of each lane.
+    template <int K, int S, int V, typename Elements>
+    void sum_rows(const T* from, const T* w, T first, T* out, Index begin, Index end,
+                  const LaneMask<T> (&live)[V], const Epilogue<T>& epilogue,
+                  Elements elements) const {
+        constexpr int M = under_way<K, S>;
+        const Index IH = p.IH, IW = p.IW, OW = p.OW, pad_top = p.pad_top;
+        Vec<T> acc[M][V];  // of output rows row - M + 1 to row
+#pragma GCC unroll 8
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) acc[m][v] = broadcast(first);
+        // The first rows may have nothing of the image under them.
+        const Index first_row = std::clamp<Index>(pad_top / S, begin, begin + M - 1);
+        for (Index row = first_row; row < end + M - 1; ++row) {
+#pragma GCC unroll 2
+            for (int r = 0; r < S; ++r) {
+                const Index ih = row * S - pad_top + r;
+                if (ih < 0 || ih >= IH) continue;
+                // The weights of larger kernels do not fit into registers.
+                const T* weights = K > 3 ? read_anew(w) : w;
+#pragma GCC unroll 8
+                for (int kw = 0; kw < K; kw += S) {
+                    Vec<T> x[V][S];
+                    elements(from + ih * IW, kw, x);
+#pragma GCC unroll 2
+                    for (int phase = 0; phase < S; ++phase)
+#pragma GCC unroll 8
+                        for (int m = 0; m < M; ++m) {
+                            const int kh = (M - 1 - m) * S + r;
+                            if (kh >= K || kw + phase >= K) continue;
+                            const Vec<T> scalar = broadcast(weights[kh * K + kw + phase]);
+#pragma GCC unroll 2
+                            for (int v = 0; v < V; ++v) acc[m][v] += scalar * x[v][phase];
+                        }
+                }
+            }
+            const Index whole = row - M + 1;
+            if (whole >= begin)
+#pragma GCC unroll 2
+                for (int v = 0; v < V; ++v) {
+                    T* at = out + whole * OW + v * W;
+                    live[v].store(at, acc[0][v]);
+                    if (!epilogue.empty()) apply(epilogue, at, live[v]);
+                }
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) {
+#pragma GCC unroll 8
+                for (int m = 0; m + 1 < M; ++m) acc[m][v] = acc[m + 1][v];
+                acc[M - 1][v] = broadcast(first);
+            }
+        }
     }
 
     template <int K, int S, int V, bool WHOLE>
-    void tile(const T* image, const T* w, T first, T* out, Index row, Index rows,
-              const Column* columns, const Epilogue<T>& epilogue) const {
-        Vec<T> acc[R][V];
-#pragma GCC unroll 4
-        for (int r = 0; r < R; ++r)
-#pragma GCC unroll 2
-            for (int v = 0; v < V; ++v) acc[r][v] = broadcast(first);
-        const T* from = image + columns->begin * S - p.pad_left;
-        const Index top = row * S - p.pad_top;
-#pragma GCC unroll 16
-        for (int i = 0; i < (R - 1) * S + K; ++i) {
-            if (top + i < 0 || top + i >= p.IH || i > (rows - 1) * S + K - 1) continue;
-            const T* in = from + (top + i) * p.IW;
-#pragma GCC unroll 8
-            for (int kw = 0; kw < K; kw += S) {
-                Vec<T> x[V][2];
-#pragma GCC unroll 2
-                for (int v = 0; v < V; ++v) {
-                    const LaneMask<T>* inside = columns[v].inside + kw;
-                    x[v][0] = load_lanes<WHOLE>(in + v * W * S + kw, inside[0]);
-                    if constexpr (S == 2) {
-                        x[v][1] = load_lanes<WHOLE>(in + v * W * S + kw + W, inside[1]);
-                        deinterleave<T>(x[v][0], x[v][1]);
-                    }
-                }
-#pragma GCC unroll 4
-                for (int r = 0; r < R; ++r) {
-                    const int kh = i - r * S;
-                    if (kh < 0 || kh >= K) continue;
-#pragma GCC unroll 2
-                    for (int phase = 0; phase < S; ++phase) {
-                        if (kw + phase >= K) continue;
-                        const Vec<T> scalar = broadcast(w[kh * K + kw + phase]);
-#pragma GCC unroll 2
-                        for (int v = 0; v < V; ++v) acc[r][v] += scalar * x[v][phase];
-                    }
-                }
-            }
+    void wide_rows(const T* image, const T* w, T first, T* out, Index begin, Index end,
+                   const Column* columns, const Epilogue<T>& epilogue) const {
+        constexpr int loads = S == 1 ? K : K + K % 2;
+        LaneMask<T> live[V], inside[V][loads];
+        for (int v = 0; v < V; ++v) {
+            live[v] = columns[v].live;
+            std::copy(columns[v].inside, columns[v].inside + loads, inside[v]);
         }
-#pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) {
-            if (r >= rows) break;
+        const auto load_lanes = [&](const T* at, int v, int i) {
+            return WHOLE ? in_register(load(at)) : inside[v][i].load(at);
+        };
+        const auto elements = [&](const T* in, int kw,
+                                  Vec<T>(&x)[V][S]) __attribute__((always_inline)) {
 #pragma GCC unroll 2
             for (int v = 0; v < V; ++v) {
-                T* at = out + (row + r) * p.OW + columns[v].begin;
-                columns[v].live.store(at, acc[r][v]);
-            }
-        }
-        if (epilogue.empty()) return;
-        for (Index r = 0; r < rows; ++r)
-            for (int v = 0; v < V; ++v)
-                apply(epilogue, out + (row + r) * p.OW + columns[v].begin, columns[v].live);
-    }
-
-    // A row of the input is V vectors.
-    template <int K, int S, int V>
-    void narrow_tile(const T* image, const T* w, T first, T* out, Index row, Index rows,
-                     const Epilogue<T>& epilogue) const {
-        Vec<T> acc[R];
-#pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) acc[r] = broadcast(first);
-        const auto last = LaneMask<T>::first(p.IW - (V - 1) * W);
-        const Index top = row * S - p.pad_top;
-#pragma GCC unroll 16
-        for (int i = 0; i < (R - 1) * S + K; ++i) {
-            if (top + i < 0 || top + i >= p.IH || i > (rows - 1) * S + K - 1) continue;
-            const T* in = image + (top + i) * p.IW;
-            const Vec<T> end = last.load(in + (V - 1) * W), begin = V == 1 ? end : load(in);
-#pragma GCC unroll 8
-            for (int kw = 0; kw < K; ++kw) {
-                const Vec<T> x = in_register(shuffle<T>(begin, end, taps[kw]));
-#pragma GCC unroll 4
-                for (int r = 0; r < R; ++r) {
-                    const int kh = i - r * S;
-                    if (kh >= 0 && kh < K) acc[r] += broadcast(w[kh * K + kw]) * x;
+                x[v][0] = load_lanes(in + v * W * S + kw, v, kw);
+                if constexpr (S == 2) {
+                    x[v][1] = load_lanes(in + v * W * S + kw + W, v, kw + 1);
+                    deinterleave<T>(x[v][0], x[v][1]);
                 }
             }
-        }
-        const auto live = LaneMask<T>::first(p.OW);
-#pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) {
-            if (r >= rows) break;
-            T* at = out + (row + r) * p.OW;
-            live.store(at, acc[r]);
-            if (!epilogue.empty()) apply(epilogue, at, live);
-        }
+        };
+        sum_rows<K, S, V>(image + columns->begin * S - p.pad_left, w, first, out + columns->begin,
+                          begin, end, live, epilogue, elements);
+    }
+
+    // A row of the input is `count` vectors.
+    template <int K, int S, int count>
+    void narrow_rows(const T* image, const T* w, T first, T* out, Index begin, Index end,
+                     const Epilogue<T>& epilogue) const {
+        VecIndex<T> tap[K];
+        for (int kw = 0; kw < K; ++kw) tap[kw] = taps[kw];
+        const LaneMask<T> live[1] = {LaneMask<T>::first(p.OW)};
+        const auto last = LaneMask<T>::first(p.IW - (count - 1) * W);
+        const auto elements = [&](const T* in, int kw,
+                                  Vec<T>(&x)[1][S]) __attribute__((always_inline)) {
+            const Vec<T> right = last.load(in + (count - 1) * W);
+            const Vec<T> left = count == 1 ? right : load(in);
+#pragma GCC unroll 2
+            for (int phase = 0; phase < S; ++phase)
+                if (kw + phase < K)
+                    x[0][phase] = in_register(shuffle<T>(left, right, tap[kw + phase]));
+        };
+        sum_rows<K, S, 1>(image, w, first, out, begin, end, live, epilogue, elements);
     }
 
     Conv2d p;
