@@ -90,6 +90,12 @@ inline Vec<T> activate(T parameter, Vec<T> x) {
 template <typename T>
 Vec<T> activate_smoothly(Activation activation, T parameter, Vec<T> x);
 
+// Activates `n` vectors, `stride` elements apart, in place, each after its vector of `addend`,
+// which lies as they do, or is null.
+template <typename T>
+void activate_vectors(Activation activation, T parameter, T* x, Index stride, Index n,
+                      const T* addend);
+
 template <typename T>
 inline Vec<T> activate(Activation activation, T parameter, Vec<T> x) {
     switch (activation) {

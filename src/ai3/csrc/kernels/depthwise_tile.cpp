@@ -74,13 +74,10 @@ void depthwise_tile(const DepthwiseRow<T>& r, Index column, T* out, const Epilog
 #pragma GCC unroll 16
         for (int p = 0; p < PX; ++p, advance(to, r.out_pixel)) r.live.store(to, acc[p]);
     }
-    if (epilogue.empty()) return;
-    for (int p = 0; p < PX; ++p, out += r.out_pixel) {
-        if (whole)
-            store(out, epilogue(load(out), out));
-        else
-            apply(epilogue, out, r.live);
-    }
+    if (whole)
+        apply_to_vectors(epilogue, out, r.out_pixel, PX);
+    else if (!epilogue.empty())
+        for (int p = 0; p < PX; ++p) apply(epilogue, out + p * r.out_pixel, r.live);
 }
 
 template <typename T, int KW, int STEP, int... I>

@@ -34,6 +34,14 @@ inline void apply(const Epilogue<T>& epilogue, T* out, LaneMask<T> live) {
     live.store(out, epilogue(live.load(out), out, live));
 }
 
+// Applies it to `n` vectors of sums, `stride` elements apart, from `out` on.
+template <typename T>
+inline void apply_to_vectors(const Epilogue<T>& epilogue, T* out, Index stride, Index n) {
+    if (epilogue.empty()) return;
+    const T* addend = epilogue.residual ? epilogue.residual + (out - epilogue.output) : nullptr;
+    activate_vectors(epilogue.activation, epilogue.parameter, out, stride, n, addend);
+}
+
 // Applies it to `count` sums at `out`, for kernels that cannot do so in registers.
 template <typename T>
 void apply(const Epilogue<T>& epilogue, T* out, Index count, int threads) {

@@ -283,12 +283,9 @@ class DirectChannelsPlan final : public Plan {
         }
         if (!whole)
             out.write(sums, block_width, image, block.first_oc, block.end_oc, pixel, rows * n);
-        else if (!epilogue.empty() && !relu)
+        else if (!relu)
             for (int v = 0; v < block.vectors; ++v)
-                for (Index i = 0; i < rows * n; ++i) {
-                    T* at = whole + v * out_vector + i * out_pixel;
-                    store(at, epilogue(load(at), at));
-                }
+                apply_to_vectors(epilogue, whole + v * out_vector, out_pixel, rows * n);
     }
 
     // Channels that a reduction takes together; the last ones may be fewer.

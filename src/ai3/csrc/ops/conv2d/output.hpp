@@ -51,12 +51,11 @@ class Output {
             const Index count = std::min(W, end - c);
             if (layout_ == Layout::dense)
                 write_planes(from, width, count, place, n);
-            else if (count == W || layout_ == Layout::blocked)
-                for (Index i = 0; i < n; ++i) {
-                    T* at = place + i * strides_.pixel;
-                    store(at, epilogue_(load(from + i * width), at));
-                }
-            else
+            else if (count == W || layout_ == Layout::blocked) {
+                for (Index i = 0; i < n; ++i)
+                    store(place + i * strides_.pixel, load(from + i * width));
+                apply_to_vectors(epilogue_, place, strides_.pixel, n);
+            } else
                 for (Index i = 0; i < n; ++i) {
                     T* at = place + i * strides_.pixel;
                     const auto live = LaneMask<T>::first(count);
