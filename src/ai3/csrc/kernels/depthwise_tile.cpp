@@ -65,6 +65,9 @@ void depthwise_tile(const DepthwiseRow<T>& r, Index column, T* out, const Epilog
         }
     }
 
+    if (r.relu)
+#pragma GCC unroll 16
+        for (int p = 0; p < PX; ++p) acc[p] = at_least<T>(acc[p], T(0));
     const bool whole = r.live.bits() == LaneMask<T>::all;
     T* to = out;
     if (whole) {

@@ -21,6 +21,7 @@ struct DepthwiseRow {
     const T* weights;      // (KH, KW, lanes), after the bias (lanes)
     Index out_pixel;
     LaneMask<T> live;  // what is stored
+    bool relu;         // whether what is negative becomes zero first
 };
 
 // Writes neighbouring pixels of one vector of channels, whose kernels begin at input column

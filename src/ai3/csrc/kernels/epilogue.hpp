@@ -16,6 +16,8 @@ struct Epilogue {
     const T* output = nullptr;
 
     bool empty() const { return !residual && activation == Activation::none; }
+    // Whether it is relu and nothing else, which kernels do while they still hold the sums.
+    bool relu() const { return !residual && activation == Activation::relu; }
 
     // Of the sums that will be stored to `at`, a place in the output.
     Vec<T> operator()(Vec<T> sums, const T* at) const {

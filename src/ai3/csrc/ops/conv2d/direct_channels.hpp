@@ -251,7 +251,7 @@ class DirectChannelsPlan final : public Plan {
                        ? out.vectors(image, block.first_oc, block.end_oc, pixel)
                        : nullptr;
         const Epilogue<T>& epilogue = out.epilogue();
-        const bool relu = epilogue.activation == Activation::relu && !epilogue.residual;
+        const bool relu = epilogue.relu();
         const Index out_pixel = whole ? out.pixel() : block_width;
         const Index out_vector = whole ? out.vector() : W;
         T* target = whole ? whole : sums;

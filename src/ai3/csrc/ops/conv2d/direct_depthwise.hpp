@@ -128,7 +128,8 @@ class DirectDepthwisePlan final : public Plan {
         row.live = LaneMask<T>(LaneMask<T>::all);
         if (p.output_layout == Layout::channels_last)
             row.live = LaneMask<T>((1u << (last - channel)) - (1u << (first - channel)));
-        const Epilogue<T> none, &epilogue = direct ? out.epilogue() : none;
+        row.relu = direct && out.epilogue().relu();
+        const Epilogue<T> none, &epilogue = direct && !row.relu ? out.epilogue() : none;
         const Index left = zeros ? p.pad_left : 0, end = std::min((chunk + 1) * s.chunk_rows, p.OH);
         // Rows of the padded image: those that were copied, and the end of those that are.
         Index copied = zeros ? p.pad_top : 0;
