@@ -45,17 +45,29 @@ void on_threads(int threads, Work&& work) {
 #endif
 }
 
-// Calls task(i, thread) for every i in [0, count), whichever thread is free taking the next one.
-// `thread` is in [0, threads). Tasks must not throw.
+// Calls task(i, thread) for every i in [0, count); `thread` is in [0, threads). Tasks must not
+// throw. Each thread begins with an even range of its own, so that what it wrote of one array is in
+// its cache when it reads the same part in the next call; one that is done helps the others.
 template <typename Task>
 void parallel_for(int threads, Index count, Task&& task) {
     if (threads <= 1 || count <= 1 || omp_in_parallel()) {
         for (Index i = 0; i < count; ++i) task(i, 0);
         return;
     }
-    std::atomic<Index> next{0};
-    on_threads(int(std::min<Index>(threads, count)), [&](int thread) {
-        for (Index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) task(i, thread);
+    constexpr int most_ranges = 64, apart = cache_line / sizeof(Index);
+    const int team = int(std::min<Index>(threads, count)), ranges = std::min(team, most_ranges);
+    alignas(cache_line) Index next[most_ranges * apart];
+    const auto begin = [&](int range) { return count * range / ranges; };
+    for (int range = 0; range < ranges; ++range) next[range * apart] = begin(range);
+    on_threads(team, [&](int thread) {
+        for (int r = 0; r < ranges; ++r) {
+            const int range = (thread + r) % ranges;
+            const std::atomic_ref<Index> free(next[range * apart]);
+            const Index end = begin(range + 1);
+            if (free.load(std::memory_order_relaxed) >= end) continue;
+            for (Index i; (i = free.fetch_add(1, std::memory_order_relaxed)) < end;)
+                task(i, thread);
+        }
     });
 }
 

@@ -146,8 +146,8 @@ class DirectChannelsPlan final : public Plan {
         const ImageStrides strides = p.input_strides();
         const std::size_t each = s.copy_bytes(p) + sums_bytes();
         parallel_for(p.threads, p.N * s.chunks * s.parts, [&](Index i, int thread) {
-            const Index part = i % s.parts, chunk = i / s.parts % s.chunks;
-            const Index image = i / s.parts / s.chunks;
+            const Index chunk = i % s.chunks, image = i / s.chunks % p.N;
+            const Index part = i / s.chunks / p.N;
             std::byte* own = workspace + std::size_t(thread) * each;
             T* sums = reinterpret_cast<T*>(own);
             const Index begin = chunk * s.chunk_units;
@@ -163,9 +163,7 @@ class DirectChannelsPlan final : public Plan {
             const Index first = count * part / s.parts, last = count * (part + 1) / s.parts;
             for (Index b = first; b < last; ++b)
                 for (Index unit = begin; unit < end; ++unit) {
-                    // Where the pixels begin that the thread comes to next.
-                    const Index others = unit + 1 < end ? 0 : chunk_pixels_of_others();
-                    const Index next = b == first && s.fetched ? s.segment + others : 0;
+                    const Index next = b == first && s.fetched ? s.segment : 0;
                     run_unit(source, blocks[std::size_t(b)], unit, image, next, sums, out);
                 }
             out.finish();
@@ -218,11 +216,6 @@ class DirectChannelsPlan final : public Plan {
         for (Index i = begin; i < end; ++i)
             std::copy(image + i * p.IC, image + (i + 1) * p.IC, copy + (i - begin) * strides.pixel);
         return {copy, 0, begin, strides};
-    }
-
-    // Pixels of the chunks that other threads take between two of a thread.
-    Index chunk_pixels_of_others() const {
-        return s.parts > 1 ? 0 : (p.threads - 1) * s.chunk_units * s.segment;
     }
 
     // Pixels are fetched `next` ahead, unless that is 0.

@@ -227,7 +227,7 @@ class GemmPlan final : public Plan {
         const bool streamed = depth == b.K && streams(p, out);
         // What the thread takes next lies as far from each other as planes do, where the processor
         // does not fetch ahead by itself.
-        const Index next = b.first(std::min(panel + p.threads, b.panels - 1)) - b.first(panel);
+        const Index next = b.first(std::min(panel + 1, b.panels - 1)) - b.first(panel);
         for (Index tile = begin; tile < end; ++tile) {
             const auto share = [&](Index i) { return depth * (i - begin) / (end - begin); };
             if (b.in_place)
