@@ -51,10 +51,12 @@ Estimate estimate(const Conv2d& p) {
     }
     if (DirectRowsPlan<float>::fits(p))  // one input and several output channels to a group
         return by_rows;
-    // NCHW is transposed on its way in and out.
+    // NCHW is transposed on its way in and out; pointwise layers read it in place, many planes at a
+    // time.
     const double in_vectors = in_pixels * vectors(p.IC), out_vectors = pixels * vectors(p.OC);
-    const double turned = (p.input_layout == Layout::dense ? 1.5 * in_vectors : 0) +
-                          (p.output_layout == Layout::dense ? 5 * out_vectors : 0);
+    const bool planes = p.dense() && p.KH * p.KW == 1;
+    const double turned = (p.input_layout == Layout::dense ? (planes ? 10 : 1.5) * in_vectors : 0) +
+                          (p.output_layout == Layout::dense ? (planes ? 21 : 5) * out_vectors : 0);
     const double waiting = p.dense() ? 45 * awaited_vectors(p) : 0;
     // Half a vector of channels last is not stored where it belongs by the tile itself.
     const double stored = p.output_layout == Layout::channels_last && p.group_oc() % W ? 16 : 6;
@@ -63,7 +65,7 @@ Estimate estimate(const Conv2d& p) {
             (multiplied_vectors(p.group_oc(), W) * K + vectors(p.group_oc()) * stored) +
         turned;
     const double by_pixels =
-        rows * (1.05 * K + 9) + 8 * images * double(p.IC * p.IH) * vectors(p.IW);
+        rows * (1.05 * K + 9) + (planes ? 30 : 8) * images * double(p.IC * p.IH) * vectors(p.IW);
     if (p.dense() && by_pixels < by_channels) return {Way::pixels, by_pixels + waiting};
     return {Way::channels, by_channels + waiting};
 }

@@ -20,15 +20,19 @@ double gemm_cost(const Conv2d& p, double list_cycles) {
     const double row_pieces = b.in_place ? 0 : double(b.taps * Pieces<T>(p).most(b.P));
     const double pieces = repeats * row_pieces * (piece_cycles * double(p.IC) + list_cycles);
     const double outputs = N * double(p.groups * b.padded_oc);
-    double steps, bytes;
+    // Rows in place that begin anywhere in a line; one tile for all channels keeps one thread busy.
+    const bool crosses = b.in_place && b.P % lanes<T> != 0;
+    const double loads = crosses ? 7.0 / lanes<T> * N * double(p.IC * b.P) : 0;
+    double steps, bytes, threads = p.threads;
     if (b.by_channels) {
         const double vectors_at_once =
             N * double(p.groups) * multiplied_vectors(p.group_oc(), lanes<T>);
         steps = double(b.P) * (vectors_at_once * double(b.K) + 10 * outputs / lanes<T>);
         bytes = weight_byte * double(p.groups * b.padded_oc * b.K);
+        threads = std::min(threads, N * double(b.parts));
     } else {
         const double calls = N * double(p.groups * b.panels * b.tiles * b.blocks);
-        steps = 1.03 * outputs * vectors * double(b.K) + call_cycles * calls;
+        steps = outputs * vectors * (1.03 * double(b.K) + 6) + call_cycles * calls;
         bytes = image_byte * N * double(p.IC * p.IH * p.IW + p.OC * b.P);
         // Of an output beyond the caches that is not written past them, each line is fetched before
         // its parts are written.
@@ -37,7 +41,7 @@ double gemm_cost(const Conv2d& p, double list_cycles) {
             bytes += far_byte / sizeof(T) *
                      std::max(0.0, N * double(p.OC * b.P) * double(sizeof(T)) - cache);
     }
-    return (steps + pieces + 17 * awaited_vectors(p)) / p.threads + bytes * sizeof(T);
+    return (steps + pieces + loads + 17 * awaited_vectors(p)) / threads + bytes * sizeof(T);
 }
 
 }  // namespace ai3
