@@ -62,7 +62,7 @@ class SmmPlan final : public Plan {
                              : p.stride_w == 1 ? 1.09 * whole + 2.2 * single
                                                : 1.43 * whole + 4.3 * single;
         const double tiles = whole / OCT + single;
-        const double work = double(p.groups) * vectors * (K * steps + 94.0 / PV * tiles) +
+        const double work = double(p.groups) * vectors * (K * steps + 286.0 / PV * tiles) +
                             51 * vectors * taps + 30 * awaited_vectors(p);
         const double weights = double(p.OC) * K;
         const double images = double(p.N) * double(p.OC * p.OH * p.OW + p.IC * p.IH * p.IW);
