@@ -9,7 +9,8 @@ namespace ai3 {
 // Fewer elements than this are not worth another thread.
 constexpr Index elementwise_grain = 1 << 15;
 
-// Whether that is so for `size` elements, written in runs of `run`. In place they have been read.
+// Whether `size` results are written past the caches, in runs of `run`; not in place, as then they
+// have been read.
 template <typename T>
 bool written_past_cache(Index size, Index run, const T* in, const T* out) {
     return size * Index(sizeof(T)) >= cached_bytes && run >= 1 << 12 && in != out;

@@ -194,6 +194,7 @@ class DirectRowsPlan final : public Plan {
         }
     }
 
+    // V vectors of columns; WHOLE: no load has lanes outside of the image.
     template <int K, int S, int V, bool WHOLE>
     void wide_rows(const T* image, const T* w, T first, T* out, Index begin, Index end,
                    const Column* columns, const Epilogue<T>& epilogue) const {

@@ -1,6 +1,5 @@
 // What the gemm family is estimated to take. The constants are fitted to measurements on Zen 4 over
-// the layers of seven networks, from which the estimates of the implicit algorithms are some 3 %
-// away, on one thread and on two.
+// the layers of seven networks, on one thread and on two.
 #pragma once
 
 #include "ops/conv2d/columns.hpp"
@@ -25,9 +24,8 @@ double gemm_cost(const Conv2d& p, double list_cycles) {
     const double loads = crosses ? 7.0 / lanes<T> * N * double(p.IC * b.P) : 0;
     double steps, bytes, threads = p.threads;
     if (b.by_channels) {
-        const double vectors_at_once =
-            N * double(p.groups) * multiplied_vectors(p.group_oc(), lanes<T>);
-        steps = double(b.P) * (vectors_at_once * double(b.K) + 10 * outputs / lanes<T>);
+        const double multiplied = N * double(p.groups) * multiplied_vectors(p.group_oc(), lanes<T>);
+        steps = double(b.P) * (multiplied * double(b.K) + 10 * outputs / lanes<T>);
         bytes = weight_byte * double(p.groups * b.padded_oc * b.K);
         threads = std::min(threads, N * double(b.parts));
     } else {
