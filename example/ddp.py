@@ -32,24 +32,30 @@ def step(net: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, class
 
 
 def work(rank: int, folder: str) -> None:
-    """One process: it sees its share of each batch."""
+    """One process of several."""
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
     distributed.init_process_group("gloo", store, rank=rank, world_size=PROCESSES)
     try:
-        torch.manual_seed(0)
-        net = swapped()
-        parallel = DistributedDataParallel(net)
-        optimizer = torch.optim.SGD(parallel.parameters(), lr=0.1)
-        images, classes = digits()
-        for i in range(STEPS):
-            share = slice(i * BATCH + rank, (i + 1) * BATCH, PROCESSES)
-            step(parallel, optimizer, images[share], classes[share])
-        if rank == 0:
-            gradients = {name: p.grad for name, p in net.named_parameters()}
-            torch.save({"state": net.state_dict(), "gradients": gradients}, f"{folder}/result")
+        train(rank, folder)
+        distributed.barrier()  # nobody leaves while another still hears from it
     finally:
         distributed.destroy_process_group()
+
+
+def train(rank: int, folder: str) -> None:
+    """Steps with this process's share of each batch."""
+    torch.manual_seed(0)
+    net = swapped()
+    parallel = DistributedDataParallel(net)
+    optimizer = torch.optim.SGD(parallel.parameters(), lr=0.1)
+    images, classes = digits()
+    for i in range(STEPS):
+        share = slice(i * BATCH + rank, (i + 1) * BATCH, PROCESSES)
+        step(parallel, optimizer, images[share], classes[share])
+    if rank == 0:
+        gradients = {name: p.grad for name, p in net.named_parameters()}
+        torch.save({"state": net.state_dict(), "gradients": gradients}, f"{folder}/result")
 
 
 def largest_difference(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
