@@ -36,6 +36,13 @@ struct TileReduction {
 // vectors of 64 bytes in two.
 constexpr bool half_vectors = sizeof(Vec<float>) == 64;
 
+// Whether the last vector of `channels` channels is empty by half or more.
+template <typename T>
+constexpr bool half_empty(Index channels) {
+    const Index last = channels % lanes<T>;
+    return last > 0 && 2 * last <= lanes<T>;
+}
+
 // How many vectors a tile multiplies for `channels` channels in blocks of `block`.
 inline double multiplied_vectors(Index channels, Index block) {
     const Index parts = half_vectors && block == lanes<float> ? 2 : 1;

@@ -253,7 +253,7 @@ class DirectChannelsPlan final : public Plan {
             TileReduction<T> reduction = reduce(from, count);
             reduction.out_pixel = out_pixel, reduction.out_vector = out_vector;
             reduction.relu = whole && relu;
-            reduction.half = 2 * (block.first_oc + block_width - block.end_oc) >= W;
+            reduction.half = half_empty<T>(block.end_oc - block.first_oc);
             const ChannelTile<T> run = find_channel_tile(reduction, block.vectors, large);
             const ChannelTile<T> run_less =
                 more < tiles ? find_channel_tile(reduction, block.vectors, large - 1) : run;

@@ -225,12 +225,13 @@ class GemmPlan final : public Plan {
         out += group * p.group_oc() * b.P;
         const Index pixels = b.pixels(panel);
         const bool streamed = depth == b.K && streams(p, out);
-        // What the thread takes next lies as far from each other as planes do, where the processor
-        // does not fetch ahead by itself.
-        const Index next = b.first(std::min(panel + 1, b.panels - 1)) - b.first(panel);
+        // Rows in place lie so far from each other that the processor does not fetch the next
+        // panel's by itself.
+        const bool fetched = b.in_place && panel + 1 < b.panels;
+        const Index next = fetched ? b.first(panel + 1) - b.first(panel) : 0;
         for (Index tile = begin; tile < end; ++tile) {
             const auto share = [&](Index i) { return depth * (i - begin) / (end - begin); };
-            if (b.in_place)
+            if (fetched)
                 for (Index row = share(tile); row < share(tile + 1); ++row)
                     fetch(r.data + row * r.pitch + next, b.panel_vectors * W);
             multiply_panel<T>(
@@ -280,7 +281,7 @@ class GemmPlan final : public Plan {
         const Index oc = tile * max_vectors * W, width = V * W;
         const Index most = max_pixels(V), tiles = (b.P + most - 1) / most;
         auto reduction = TileReduction<T>::of_rows(depth, r.pitch);
-        reduction.half = 2 * (oc + width - p.group_oc()) >= W;
+        reduction.half = half_empty<T>(std::min(width, p.group_oc() - oc));
         const T* weights = weights_of(group) + oc * b.K + k * width;
         for (Index t = 0; t < tiles; ++t) {
             const Index first = b.P * t / tiles, n = b.P * (t + 1) / tiles - first;

@@ -153,7 +153,7 @@ class WinogradPlan final : public Plan {
         const Index pixels = (count + tiles - 1) / tiles;
         TileReduction<T> reduction{s.ic_blocks, 1, 1, W, s.group * W, 0, 0, W};
         reduction.last_channels = p.IC % W;
-        reduction.half = 2 * (first_oc + width - p.OC) >= W;
+        reduction.half = half_empty<T>(std::min(width, p.OC - first_oc));
         const ChannelTile<T> run = find_channel_tile(reduction, vectors, pixels);
         alignas(cache_line) static constexpr T zeros[max_vectors * W] = {};
         for (int position = 0; position < A * A; ++position)
