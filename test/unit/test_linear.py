@@ -114,6 +114,11 @@ def test_epilogue_that_does_not_fit() -> None:
         ((24, 20), 16),
         ((150, 1024), 70),
         ((2, 130, 2048), 20),
+        ((2, 17), 33),
+        ((3, 40), 65),
+        ((2, 27, 100), 129),
+        ((211, 1600), 96),
+        ((3, 209, 50), 100),
         ((0, 8), 4),
         ((2, 0, 8), 4),
         ((4, 0), 3),
@@ -147,9 +152,54 @@ def test_nan_and_infinity_reach_what_reads_them_and_nothing_else(
     room = torch.full((3, rows, 77), float("nan"))
     x, weight = room[1].normal_(), torch.randn(50, 77)
     x[rows // 2, 76], x[0, 5], weight[7, 3] = float("nan"), float("inf"), float("inf")
-    actual = make_problem(core, "linear", [x], [weight]).run(algorithm, x).torch()
+    problem = make_problem(core, "linear", [x], [weight])
     expected = F.linear(x, weight)
+    if problem.refusal(algorithm):
+        assert algorithm == "strassen" and rows == 1
+        return
+    actual = problem.run(algorithm, x).torch()
+    if algorithm == "strassen":
+        # They reach the row and the columns that are added to theirs, too.
+        assert not actual.isfinite()[~expected.isfinite()].any()
+        return
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
+
+
+def test_strassen_does_not_mix_samples(core: ModuleType) -> None:
+    x, weight = torch.randn(3, 30, 64), torch.randn(80, 64)
+    x[1, 4, 5] = float("nan")
+    problem = make_problem(core, "linear", [x], [weight])
+    actual = problem.run("strassen", x).torch()
+    assert not actual[1, 4].isfinite().any()
+    for sample in (0, 2):
+        alone = make_problem(core, "linear", [x[sample]], [weight]).run("strassen", x[sample])
+        assert torch.equal(actual[sample], alone.torch())
+
+
+def test_strassen_is_taken_for_many_rows_of_a_sample_only(core: ModuleType) -> None:
+    def default(shape: tuple[int, ...]) -> str:
+        weights = core.Weights.of([torch.zeros(3072, shape[-1])])
+        problem = core.problem("linear", [core.Spec("float32", shape)], weights)
+        assert not problem.refusal("strassen")
+        return str(problem.resolve("default"))
+
+    assert default((1, 197, 768)) == default((16, 197, 768)) == "strassen"
+    assert default((197, 768)) == default((4, 20, 768)) == "direct"
+
+
+@pytest.mark.parametrize("rows", [24, 50, 100, 150, 197])
+def test_threads_do_not_change_what_is_taken(rows: int) -> None:
+    weights = _core.Weights.of([torch.zeros(768, 768)])
+    inputs = [_core.Spec("float32", (1, rows, 768))]
+    problems = [_core.problem("linear", inputs, weights, {}, threads) for threads in (1, 2, 3, 16)]
+    assert len({problem.resolve("default") for problem in problems}) == 1
+
+
+def test_strassen_refuses_what_cannot_be_cut() -> None:
+    x, weight = torch.randn(9, 16), torch.randn(80, 16)
+    message = "'strassen' cannot do this: a product of 9x16 by 16x80 is too small to be cut"
+    with pytest.raises(ValueError, match=message):
+        make_problem(_core, "linear", [x], [weight]).run("strassen", x)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,7 @@ Half<T> load_half(const T* p) {
 template <typename T, int V, int PX, int STEP, int CHANNELS, bool HALF>
 void channel_tile(const TileReduction<T>& r, const T* in, const T* weights, const T* bias, T* out) {
     constexpr int W = lanes<T>, whole = V - HALF;
-    // The processor's own prefetching ends with a page.
-    constexpr Index ahead = 4096 / sizeof(T);
+    const Index ahead = CHANNELS ? page / Index(sizeof(T)) : r.ahead;
     const Index step = STEP ? STEP : r.pixel_stride, channels = CHANNELS ? CHANNELS : r.channels;
     const Index out_pixel = r.out_pixel ? r.out_pixel : V * W, out_vector = r.out_vector;
     const auto place = [&](int p, int v) { return out + p * out_pixel + v * out_vector; };

@@ -8,6 +8,7 @@
 
 namespace ai3 {
 
+constexpr Index page = 4096;
 constexpr int max_vectors = 2;
 constexpr int max_pixels(int vectors) { return std::min(accumulators / vectors, 14); }
 
@@ -23,6 +24,9 @@ struct TileReduction {
     bool relu = false;
     // Channels of the last block, 0: as many as of the others.
     Index last_channels = 0;
+    // How far ahead weights are fetched where `channels` is not one of the usual numbers: the
+    // processor's own prefetching ends with a page.
+    Index ahead = page / Index(sizeof(T));
     // Whether only the lower half of the last vector's weights is not zero.
     bool half = false;
 
