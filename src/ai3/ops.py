@@ -201,6 +201,11 @@ OPERATIONS: dict[str, Operation] = {
         Operation("reshape", attributes={"shape": REQUIRED}, view=True),
         Operation("permute", functions=("torch.permute",), attributes={"dims": REQUIRED}),
         Operation("reorder", attributes={"layout": REQUIRED}),
+        Operation(
+            "expand_depthwise",
+            weights=("expand_weight", "expand_bias", "depthwise_weight", "depthwise_bias"),
+            attributes={"stride": 1, "padding": 0, "dilation": 1},
+        ),
         Operation("slice", attributes={"dim": 0, "start": 0, "end": None, "step": 1}),
         Operation("expand", attributes={"shape": REQUIRED}),
         Operation(

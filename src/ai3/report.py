@@ -124,6 +124,11 @@ def operations_of(node: Node, problem: _core.Problem) -> int:
     taps: int = 0 if weight is None else prod(weight.shape[1:])
     if node.op in ("conv2d", "linear"):
         return 2 * output * taps
+    if node.op == "expand_depthwise":
+        depthwise = node.weights[2]
+        assert depthwise is not None
+        pixels = prod(shapes[0]) // taps
+        return 2 * (pixels * taps * len(depthwise) + output * int(prod(depthwise.shape[1:])))
     if node.op == "conv_transpose2d":
         return 2 * prod(shapes[0]) * taps
     if node.op == "matmul":

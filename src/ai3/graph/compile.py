@@ -10,6 +10,7 @@ from ai3.graph.choose_layouts import choose_layouts
 from ai3.graph.eliminate import eliminate
 from ai3.graph.fold_constants import fold_constants
 from ai3.graph.fuse_epilogues import fuse_epilogues
+from ai3.graph.fuse_expansions import fuse_expansions
 from ai3.graph.fuse_shuffles import fuse_shuffles
 from ai3.graph.graph import CONSTANT, Graph
 from ai3.graph.memory import place_values
@@ -22,6 +23,7 @@ PASSES: tuple[Callable[[Graph, WeightStore], Graph], ...] = (
     eliminate,
     fuse_epilogues,
     choose_layouts,
+    fuse_expansions,
 )
 """What is done, in this order, to a graph whose shapes are known."""
 

@@ -116,6 +116,7 @@ Conv2d::Conv2d(const std::vector<Spec>& inputs, const WeightSet& weights,
                std::to_string(padded_w));
     OH = (padded_h - window_h) / stride_h + 1;
     OW = (padded_w - window_w) / stride_w + 1;
+    held_ih = IH, held_oh = OH;
     input_layout = input.layout;
     output_layout = layout_from(
         attributes.text("output_layout", std::string(name_of(input_layout))), input.shape);

@@ -53,6 +53,9 @@ struct Conv2d {
     Index N, IC, IH, IW, OC, KH, KW, OH, OW;
     Index stride_h, stride_w, dilation_h, dilation_w, groups;
     Index pad_top, pad_bottom, pad_left, pad_right;
+    // Rows of the arrays in memory: more than IH and OH where input and output are some rows of
+    // them, which "direct" alone knows of.
+    Index held_ih, held_oh;
     PaddingMode padding_mode;
     Layout input_layout, output_layout;
     Activation activation;
@@ -61,8 +64,8 @@ struct Conv2d {
     int threads;
 
     bool dense() const { return input_layout == Layout::dense && output_layout == Layout::dense; }
-    ImageStrides input_strides() const { return {input_layout, dtype, IC, IH, IW}; }
-    ImageStrides output_strides() const { return {output_layout, dtype, OC, OH, OW}; }
+    ImageStrides input_strides() const { return {input_layout, dtype, IC, held_ih, IW}; }
+    ImageStrides output_strides() const { return {output_layout, dtype, OC, held_oh, OW}; }
     template <typename T>
     Epilogue<T> epilogue(const void* const* inputs, const T* output) const {
         return {activation, T(activation_parameter),

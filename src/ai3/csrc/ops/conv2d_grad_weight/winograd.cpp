@@ -70,7 +70,8 @@ class WinogradGradWeight final : public Plan {
   public:
     explicit WinogradGradWeight(const Conv2d& problem) : p(problem), grad_image(problem), s(p) {
         // The gradient as an image to copy tiles of.
-        grad_image.IC = p.OC, grad_image.IH = p.OH, grad_image.IW = p.OW;
+        grad_image.IC = p.OC, grad_image.IW = p.OW;
+        grad_image.IH = grad_image.held_ih = p.OH;
         grad_image.pad_top = grad_image.pad_bottom = 0;
         grad_image.pad_left = grad_image.pad_right = 0;
         grad_image.padding_mode = PaddingMode::zeros;

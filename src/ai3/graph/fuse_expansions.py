@@ -1,0 +1,90 @@
+"""Compute a depthwise convolution with the pointwise one that expands its channels."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ai3.graph.graph import Graph, Node
+from ai3.graph.specialize import problem_of
+from ai3.graph.weights import WeightStore
+
+LEAST_BYTES = 1 << 19
+LEAST_PIXELS = 28 * 28
+"""How large the expanded images together, and one of them, must be: others stay in near caches."""
+
+DEPTHWISE = ("stride", "padding", "dilation", "activation", "activation_parameter")
+
+
+def fuse_expansions(graph: Graph, weights: WeightStore) -> Graph:
+    """Make a pointwise convolution and the depthwise one after it, both of blocked images and by
+    "default" the direct algorithm, one `expand_depthwise`, where the image between them is large
+    and nothing else reads it. The node takes the place and name of the second."""
+    uses = graph.uses()
+    nodes: dict[str, Node] = {}
+    for node in graph.nodes:
+        before = nodes.get(node.inputs[0]) if node.inputs else None
+        if before is not None and uses[before.name] == 1 and _expands(before, node, graph, weights):
+            del nodes[before.name]
+            node = _fused(before, node)
+        nodes[node.name] = node
+    return replace(graph, nodes=tuple(nodes.values()))
+
+
+def _expands(before: Node, node: Node, graph: Graph, weights: WeightStore) -> bool:
+    if not before.op == node.op == "conv2d" or len(before.inputs) + len(node.inputs) > 2:
+        return False
+    expanded = graph.specs[before.name]
+    kernel, channels = _shape(before)[2:], expanded.shape[1]
+    pointwise = kernel == (1, 1) and _all(before.attributes, stride=1, padding=0, groups=1)
+    depthwise = _shape(node)[0] == channels and _all(
+        node.attributes, groups=channels, padding_mode="zeros"
+    )
+    names = (before.inputs[0], before.name, node.name)
+    return (
+        pointwise
+        and depthwise
+        and all(graph.specs[name].layout == "blocked" for name in names)
+        and expanded.bytes >= LEAST_BYTES
+        and expanded.shape[2] * expanded.shape[3] >= LEAST_PIXELS
+        and all(_is_direct(each, graph, weights) for each in (before, node))
+        and not problem_of(_fused(before, node), graph.specs, weights).refusal("direct")
+    )
+
+
+def _fused(before: Node, node: Node) -> Node:
+    own = {name: node.attributes[name] for name in DEPTHWISE if name in node.attributes}
+    expand = {
+        f"expand_{name}": before.attributes[name]
+        for name in ("activation", "activation_parameter")
+        if name in before.attributes
+    }
+    pairs = [(*each.weights, None)[:2] for each in (before, node)]
+    return Node(
+        node.name,
+        "expand_depthwise",
+        before.inputs,
+        {**own, **expand},
+        (*pairs[0], *pairs[1]),
+        module=f"{before.label} + {node.label}",
+    )
+
+
+def _is_direct(node: Node, graph: Graph, weights: WeightStore) -> bool:
+    problem = problem_of(node, graph.specs, weights)
+    return node.algorithm == "default" and problem.resolve("default") == "direct"
+
+
+def _shape(node: Node) -> tuple[int, ...]:
+    weight = node.weights[0]
+    assert weight is not None
+    return tuple(weight.shape)
+
+
+def _all(attributes: Mapping[str, Any], **wanted: Any) -> bool:
+    """Whether attributes have these values, as one or as a pair, or are absent."""
+
+    def has(name: str, value: Any) -> bool:
+        found = attributes.get(name, value)
+        return bool(found == value or (isinstance(found, list | tuple) and set(found) == {value}))
+
+    return all(has(name, value) for name, value in wanted.items())
