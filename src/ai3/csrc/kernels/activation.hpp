@@ -54,22 +54,23 @@ constexpr double default_parameter(Activation activation) {
 
 template <Activation F, typename T>
 inline Vec<T> activate(T parameter, Vec<T> x) {
-    const auto ramp = [](Vec<T> v) { return at_least<T>(at_most<T>(v, T(6)), T(0)); };
+    const auto between = [](Vec<T> v, T most) { return at_least<T>(at_most<T>(v, most), T(0)); };
+    const auto rise = [=](Vec<T> v) { return between(v * T(1.0 / 6) + T(0.5), T(1)); };
     switch (F) {
         case Activation::none:
             return x;
         case Activation::relu:
             return at_least<T>(x, T(0));
         case Activation::relu6:
-            return ramp(x);
+            return between(x, T(6));
         case Activation::leaky_relu:
             return x < T(0) ? x * parameter : x;
         case Activation::silu:
             return x / (T(1) + exp<T>(-x));
         case Activation::hardswish:
-            return x * (ramp(x + T(3)) * T(1.0 / 6));
+            return x * rise(x);
         case Activation::hardsigmoid:
-            return ramp(x + T(3)) * T(1.0 / 6);
+            return rise(x);
         case Activation::sigmoid:
             return T(1) / (T(1) + exp<T>(-x));
         case Activation::tanh:

@@ -134,14 +134,31 @@ inline Vec<T> scaled(Vec<T> y, Vec<T> n) {
 
 }  // namespace detail
 
-// The smaller or larger of `x` and a bound; NaN stays NaN.
+// The smaller or larger of `x` and a bound; NaN stays NaN: where it cannot compare, the instruction
+// gives its second operand.
 template <typename T>
 inline Vec<T> at_most(Vec<T> x, T bound) {
-    return x > bound ? broadcast(bound) : x;
+    const Vec<T> most = broadcast(bound);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+        return (Vec<T>)_mm512_maskz_min_ps(0xffff, (__m512)most, (__m512)x);
+    else
+        return (Vec<T>)_mm512_maskz_min_pd(0xff, (__m512d)most, (__m512d)x);
+#else
+    return x > bound ? most : x;
+#endif
 }
 template <typename T>
 inline Vec<T> at_least(Vec<T> x, T bound) {
-    return x < bound ? broadcast(bound) : x;
+    const Vec<T> least = broadcast(bound);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+        return (Vec<T>)_mm512_maskz_max_ps(0xffff, (__m512)least, (__m512)x);
+    else
+        return (Vec<T>)_mm512_maskz_max_pd(0xff, (__m512d)least, (__m512d)x);
+#else
+    return x < bound ? least : x;
+#endif
 }
 
 // x without its sign, and `x` with the sign of `sign`.
