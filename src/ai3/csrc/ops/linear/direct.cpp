@@ -31,17 +31,6 @@ class Direct final : public Algorithm<Linear> {
         return is_convolution(p) ? direct_conv2d().workspace_bytes(convolution(p)) : 0;
     }
 
-    double cost(const Linear& p) const override {
-        if (is_convolution(p)) {
-            const Conv2d conv = convolution(p);
-            return direct_conv2d().cost(conv) * conv.threads / p.threads;
-        }
-        // Of a vector of the weight: to read it, or to multiply all rows by it.
-        constexpr double read_cycles = 8;
-        const double vectors = double(p.OC) * double(p.IC) / double(channel_block(p.dtype));
-        return vectors * std::max(read_cycles, double(p.M)) / p.threads;
-    }
-
     std::unique_ptr<Plan> plan(const Linear& p, const WeightSet& weights) const override {
         if (is_convolution(p)) return direct_conv2d().plan(convolution(p), weights);
         return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {

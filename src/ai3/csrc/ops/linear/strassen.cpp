@@ -26,8 +26,8 @@ struct Product {
           N(p.OC) {}
 };
 
-// Sums mix rows of a sample and columns: errors are relative to the largest of them, and NaN or
-// infinity spreads to another row.
+// Sums mix rows of a sample and columns: errors are relative to the largest of them, so that a row
+// of zeros gives none, and NaN or infinity spreads to another row. It is not chosen unasked.
 template <typename T>
 class StrassenPlan final : public Plan {
     static constexpr Index W = lanes<T>;
@@ -44,19 +44,6 @@ class StrassenPlan final : public Plan {
 
     static std::size_t workspace_bytes(const Linear& p) {
         return Sizes(p).own_bytes() * std::size_t(p.threads);
-    }
-
-    // In cycles: multiply-adds of vectors, sums of weights, what is written, sums of the input; a
-    // little more, as it asks more of the caches than other ways. Threads do not change which
-    // algorithm has the least, so that they do not change results.
-    static double cost(const Linear& p) {
-        const Sizes s(p);
-        const double depth = double(s.parts * s.part), panels = double(s.panels);
-        const double chunks = double(s.tasks / s.ranges), rows = double(s.upper);
-        const double cycles = panels * depth * (products * rows * max_vectors + sum_cycles) +
-                              panels * 4 * rows * max_vectors * double(s.parts) * write_cycles +
-                              rows * depth / W * left_cycles;
-        return 1.02 * chunks * cycles / p.threads;
     }
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
@@ -269,7 +256,6 @@ class StrassenPlan final : public Plan {
     }
 
     static constexpr T zeros[width] = {};
-    static constexpr double sum_cycles = 34, write_cycles = 20, left_cycles = 120;
 
     Linear linear;
     Product p;
@@ -288,12 +274,6 @@ class Strassen final : public Algorithm<Linear> {
         const std::string K = std::to_string(p.K);
         return "a product of " + std::to_string(p.M) + "x" + K + " by " + K + "x" +
                std::to_string(p.N) + " is too small to be cut";
-    }
-
-    // Infinite where rows are samples.
-    double cost(const Linear& p) const override {
-        if (p.shape.size() < 3) return std::numeric_limits<double>::infinity();
-        return with_type(p.dtype, [&](auto zero) { return StrassenPlan<decltype(zero)>::cost(p); });
     }
 
     std::size_t workspace_bytes(const Linear& p) const override {
