@@ -42,24 +42,29 @@ Index expanded_channels(const WeightSet& weights) {
     return e[0];
 }
 
+// Those of `names` that are given as `prefix` and the name.
+Attributes some(const Attributes& attributes, const std::string& prefix,
+                std::initializer_list<const char*> names) {
+    Attributes found;
+    for (const char* name : names)
+        if (const auto at = attributes.values().find(prefix + name);
+            at != attributes.values().end())
+            found.set(name, at->second);
+    return found;
+}
+
 Conv2d expand_of(const std::vector<Spec>& inputs, const WeightSet& weights,
                  const Attributes& attributes, int threads) {
     if (inputs.size() != 1) refuse("takes one input");
-    Attributes own;
-    for (const char* name : {"activation", "activation_parameter"})
-        if (const auto found = attributes.values().find("expand_" + std::string(name));
-            found != attributes.values().end())
-            own.set(name, found->second);
     const Index channels = expanded_channels(weights);
-    return {inputs, ExpandDepthwise::expand_weights(weights, 0, channels), own, threads};
+    return {inputs, ExpandDepthwise::expand_weights(weights, 0, channels),
+            some(attributes, "expand_", {"activation", "activation_parameter"}), threads};
 }
 
 Conv2d depthwise_of(const Conv2d& expand, const WeightSet& weights, const Attributes& attributes,
                     int threads) {
-    Attributes own;
-    for (const char* name : {"stride", "padding", "dilation", "activation", "activation_parameter"})
-        if (const auto found = attributes.values().find(name); found != attributes.values().end())
-            own.set(name, found->second);
+    Attributes own = some(attributes, "",
+                          {"stride", "padding", "dilation", "activation", "activation_parameter"});
     own.set("groups", expand.OC);
     return {
         {expand.output()}, ExpandDepthwise::depthwise_weights(weights, 0, expand.OC), own, threads};
