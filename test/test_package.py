@@ -73,6 +73,24 @@ def test_threads_follow_torch_and_openmp() -> None:
     assert python(code) == "5 5"
 
 
+@pytest.mark.parametrize("policy", ["active", "passive"])
+@pytest.mark.parametrize("threads", [2, 3, 9])
+def test_runs_at_a_time_share_their_loops(threads: int, policy: str) -> None:
+    code = (
+        "import torch, threading, ai3; from torch import nn; torch.manual_seed(0);"
+        "convs = [nn.Conv2d(16, 16, 3, padding=1) for _ in range(8)];"
+        "model = ai3.swap_backend(nn.Sequential(*convs)); x = torch.randn(1, 16, 40, 40);"
+        "torch.set_num_threads(1); expected = model(x);"
+        f"torch.set_num_threads({threads});"
+        "results = [];"
+        "work = lambda: results.extend(torch.equal(model(x), expected) for _ in range(20));"
+        "workers = [threading.Thread(target=work) for _ in range(3)];"
+        "[w.start() for w in workers]; [w.join() for w in workers];"
+        "print(len(results), all(results))"
+    )
+    assert python(code, OMP_WAIT_POLICY=policy) == "60 True"
+
+
 @pytest.mark.parametrize("isa", _core.levels)
 def test_environment_chooses_the_instruction_set(isa: str) -> None:
     code = (

@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "core/parallel.hpp"
 #include "core/workspace.hpp"
 
 namespace ai3 {
@@ -47,12 +48,23 @@ Executor::Executor(std::vector<Spec> inputs, std::vector<Spec> outputs,
         check(step.output, problem.output());
         if (step.output.place == Place::input || step.output.place == Place::constant)
             throw std::invalid_argument("a step writes into an input or a constant");
+        custom_ = custom_ || step.planned.algorithm == "custom";
         workspace_bytes_ = std::max(workspace_bytes_, step.planned.workspace_bytes);
     }
 }
 
 void Executor::run(const void* const* inputs, void* const* outputs,
                    std::vector<double>* milliseconds) const {
+    const int threads = max_threads();
+    if (threads > 1 && !custom_ && loops_.load(std::memory_order_relaxed) >= least_loops)
+        return Team::with(threads, [&] { run_steps(inputs, outputs, milliseconds); });
+    const std::int64_t before = loops_without_team;
+    run_steps(inputs, outputs, milliseconds);
+    loops_.store(loops_without_team - before, std::memory_order_relaxed);
+}
+
+void Executor::run_steps(const void* const* inputs, void* const* outputs,
+                         std::vector<double>* milliseconds) const {
     using Clock = std::chrono::steady_clock;
     Scratch memory(arena_bytes_ + workspace_bytes_);
     std::byte* arena = memory.data();

@@ -1,6 +1,7 @@
 // A graph compiled for one set of input shapes: plans and a flat list of steps over one arena.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -51,10 +52,19 @@ class Executor {
              std::vector<double>* milliseconds = nullptr) const;
 
   private:
+    // A team is worth opening for as many shared loops.
+    static constexpr std::int64_t least_loops = 4;
+
+    void run_steps(const void* const* inputs, void* const* outputs,
+                   std::vector<double>* milliseconds) const;
+
     std::vector<Spec> inputs_, outputs_;
     std::vector<Constant> constants_;
     std::vector<Step> steps_;
     std::size_t arena_bytes_, workspace_bytes_ = 0;
+    // A user's function may open regions of OpenMP's, which within a team would have one thread.
+    bool custom_ = false;
+    mutable std::atomic<std::int64_t> loops_{0};  // of a run without a team
 };
 
 }  // namespace ai3

@@ -12,12 +12,16 @@
 #include <vector>
 #endif
 
+#include "core/team.hpp"
 #include "core/tensor.hpp"
 
 namespace ai3 {
 
+// Whether this thread is one of those that share a loop.
+inline bool in_parallel() { return omp_in_parallel() && !Team::current(); }
+
 // As set by torch.set_num_threads in this thread, else by OMP_NUM_THREADS.
-inline int max_threads() { return omp_in_parallel() ? 1 : std::max(1, omp_get_max_threads()); }
+inline int max_threads() { return in_parallel() ? 1 : std::max(1, omp_get_max_threads()); }
 
 #ifdef AI3_STD_THREADS
 constexpr bool always_threads = true;
@@ -31,9 +35,14 @@ inline int threads_worth(double work, double least, int threads) {
     return always_threads ? threads : int(std::clamp(work / least, 1.0, double(threads)));
 }
 
-// Calls work(thread) for every thread in [0, threads) at a time.
+// How many loops this thread has shared without a team.
+inline thread_local std::int64_t loops_without_team = 0;
+
+// Calls work(thread) for thread 0 and as many others below `threads` as there are, at a time.
 template <typename Work>
 void on_threads(int threads, Work&& work) {
+    if (Team* team = Team::current()) return team->run(threads, work);
+    ++loops_without_team;
 #ifdef AI3_STD_THREADS
     std::vector<std::thread> others;
     for (int thread = 1; thread < threads; ++thread) others.emplace_back(work, thread);
@@ -50,7 +59,7 @@ void on_threads(int threads, Work&& work) {
 // its cache when it reads the same part in the next call; one that is done helps the others.
 template <typename Task>
 void parallel_for(int threads, Index count, Task&& task) {
-    if (threads <= 1 || count <= 1 || omp_in_parallel()) {
+    if (threads <= 1 || count <= 1 || in_parallel()) {
         for (Index i = 0; i < count; ++i) task(i, 0);
         return;
     }
