@@ -67,7 +67,8 @@ void Linear::reference(const void* const* inputs, const WeightSet& weights, void
 }
 
 std::string_view Linear::choose(const Linear& problem) {
-    return prefers_custom(problem, custom::linear_is_default) ? "custom" : "direct";
+    if (prefers_custom(problem, custom::linear_is_default)) return "custom";
+    return Registry<Linear>::instance().cheapest(problem, "direct");
 }
 
 namespace {

@@ -5,10 +5,12 @@
 // "Strassen's Algorithm Reloaded", SC 2016).
 
 #include <array>
+#include <cmath>
 
 #include "kernels/channel_tile.hpp"
 #include "kernels/epilogue.hpp"
 #include "kernels/gather_channels.hpp"
+#include "kernels/sums.hpp"
 #include "ops/linear/op.hpp"
 
 namespace ai3 {
@@ -26,14 +28,16 @@ struct Product {
           N(p.OC) {}
 };
 
-// Sums mix rows of a sample and columns: errors are relative to the largest of them, so that a row
-// of zeros gives none, and NaN or infinity spreads to another row. It is not chosen unasked.
+// Sums mix pairs of rows of a sample and of columns, so that errors are relative to the larger of
+// the two. Tiles with a pair whose magnitudes are too different, or not finite, are computed by the
+// eight products.
 template <typename T>
 class StrassenPlan final : public Plan {
     static constexpr Index W = lanes<T>;
     static constexpr Index width = max_vectors * W;
     static constexpr Index most_rows = max_pixels(max_vectors);
     static constexpr int products = 7;
+    static constexpr Index most_chunk = 208;
 
     static constexpr Index divide(Index n, Index by) { return (n + by - 1) / by; }
     static constexpr Index round_up(Index n, Index to) { return divide(n, to) * to; }
@@ -44,6 +48,24 @@ class StrassenPlan final : public Plan {
 
     static std::size_t workspace_bytes(const Linear& p) {
         return Sizes(p).own_bytes() * std::size_t(p.threads);
+    }
+
+    // In cycles: multiply-adds of vectors, sums of weights, what is written, sums of the input; a
+    // little more, as it asks more of the caches than other ways. Infinite where that is more than
+    // the multiply-adds of eight products. Threads do not change it, so that they do not change
+    // results.
+    static double cost(const Linear& linear) {
+        constexpr double sum_cycles = 34, write_cycles = 20, left_cycles = 120;
+        const Product p(linear);
+        const Sizes s(linear);
+        const double depth = double(s.parts * s.part), panels = double(s.panels);
+        const double chunks = double(p.samples * s.chunks), rows = double(s.upper);
+        const double cycles = panels * depth * (products * rows * max_vectors + sum_cycles) +
+                              panels * 4 * rows * max_vectors * double(s.parts) * write_cycles +
+                              rows * depth / W * left_cycles;
+        const double most = double(linear.M) * double(p.K) * double(p.N) / double(W);
+        return 1.02 * chunks * cycles < most ? 1.02 * chunks * cycles
+                                             : std::numeric_limits<double>::infinity();
     }
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
@@ -73,7 +95,7 @@ class StrassenPlan final : public Plan {
             const Product p(linear);
             // The left operands of a part take 1 MB, its right operands of a panel 0.4: half as
             // much would stay in a second-level cache, but every sum be written twice as often.
-            constexpr Index most_depth = 1536 / sizeof(T), most_chunk = 208;
+            constexpr Index most_depth = 1536 / sizeof(T);
             depth = round_up(divide(std::max<Index>(p.K, 1), 2), W);
             part = round_up(divide(depth, divide(depth, most_depth)), W);
             parts = divide(depth, part);
@@ -94,12 +116,41 @@ class StrassenPlan final : public Plan {
         Index operand() const { return upper * pitch(); }
         // Of a quarter of a part of a panel. Not a power of two, for the sets of the caches.
         Index quarter() const { return part * width + 5 * W; }
+        // Where the bias of a panel and its weights of a part lie among the packed weights.
+        Index bias_at(Index panel) const { return round_up(panels, W) + 2 * panel * width; }
+        Index weights_at(Index of_part, Index panel) const {
+            return bias_at(panels) + (of_part * panels + panel) * 4 * quarter();
+        }
         std::size_t own_bytes() const {
             return align_up(
                 std::size_t(products * operand() + 4 * quarter() + 4 * most_rows * width) *
                 sizeof(T));
         }
     };
+
+    static double magnitude(const T* x, Index n) {
+        return sum_of(x, n, [](Vec<T> v) { return v < T(0) ? -v : v; });
+    }
+
+    static bool alike(double a, double b) {
+        constexpr double most = 16;
+        return std::isfinite(a + b) && a <= most * b && b <= most * a;
+    }
+
+    // For each tile of a chunk whether its rows may be mixed.
+    std::array<bool, most_chunk / 2> mixed_tiles(const T* in, Index rows) const {
+        const Index upper = divide(rows, 2), tiles = divide(upper, most_rows);
+        std::array<bool, most_chunk / 2> mixed;
+        for (Index t = 0; t < tiles; ++t) {
+            const Index end = std::min(upper * (t + 1) / tiles, rows - upper);
+            Index row = upper * t / tiles;
+            while (row < end &&
+                   alike(magnitude(in + row * p.K, p.K), magnitude(in + (upper + row) * p.K, p.K)))
+                ++row;
+            mixed[std::size_t(t)] = row >= end;
+        }
+        return mixed;
+    }
 
     // The left operands of a part of the depth: A11, A12, S2 = A21 + A22 - A11, S3 = A11 - A21,
     // S1 = A21 + A22, S4 = A12 - S2 and A22 of `rows` rows, to (products, upper, pitch).
@@ -142,13 +193,15 @@ class StrassenPlan final : public Plan {
     void run_panels(Index first, Index last, Index rows, const T* in, T* left, T* out,
                     const Epilogue<T>& epilogue) const {
         const Index upper = divide(rows, 2), tiles = divide(upper, most_rows);
+        const auto mixed = mixed_tiles(in, rows);
         T* own = left + products * s.operand();
         for (Index part = 0; part < s.parts; ++part) {
             add_input(in, rows, part, left);
             for (Index panel = first; panel < last; ++panel) {
-                const T* bias = packed->template as<T>() + 2 * panel * width;
-                const T* weights = packed->template as<T>() + weights_at(part, panel);
-                add_weights(weights, own);
+                const T* bias = packed->template as<T>() + s.bias_at(panel);
+                const T* weights = packed->template as<T>() + s.weights_at(part, panel);
+                const bool mixed_panel = packed->template as<T>()[panel] != T(0);
+                if (mixed_panel) add_weights(weights, own);
                 for (Index t = 0; t < tiles; ++t) {
                     const Index row = upper * t / tiles, n = upper * (t + 1) / tiles - row;
                     const Index below = std::min(n, rows - upper - row);
@@ -158,7 +211,14 @@ class StrassenPlan final : public Plan {
                             half * s.columns + panel * width, out + (lower * upper + row) * p.N,
                             part == s.parts - 1 ? &epilogue : nullptr);
                     };
-                    multiply(left + row * s.pitch(), n, weights, own, t == tiles - 1, write);
+                    if (mixed_panel && mixed[std::size_t(t)]) {
+                        multiply(left + row * s.pitch(), n, weights, own, t == tiles - 1, write);
+                    } else {
+                        multiply_plainly(in + row * p.K, n, part, weights, 0, own, write);
+                        if (below > 0)
+                            multiply_plainly(in + (upper + row) * p.K, below, part, weights, 1, own,
+                                             write);
+                    }
                 }
             }
         }
@@ -193,6 +253,26 @@ class StrassenPlan final : public Plan {
         write(1, 0, {a, c});  // A11 B11 + S2 T2 + S3 T3 + A22 (B21 - T2)
     }
 
+    // The upper or the lower rows of four tiles as sums of two products each, of the input's rows
+    // from `in` on.
+    template <typename Write>
+    void multiply_plainly(const T* in, Index n, Index part, const T* weights, Index lower, T* own,
+                          Write write) const {
+        T *a = own + 4 * s.quarter(), *b = a + most_rows * width;
+        for (Index half = 0; half < 2; ++half) {
+            for (Index right = 0; right < 2; ++right) {
+                const Index end =
+                    std::min(right ? p.K : s.depth, right * s.depth + (part + 1) * s.part);
+                const Index begin = std::min(end, right * s.depth + part * s.part);
+                const TileReduction<T> reduction{1, 1, 1, end - begin, 0, 0, 0, p.K};
+                find_channel_tile(reduction, max_vectors, n)(
+                    reduction, in + begin, weights + (2 * right + half) * s.quarter(), zeros,
+                    right ? b : a);
+            }
+            write(lower, half, {a, b});
+        }
+    }
+
     // Writes up to three sums of `n` rows, the columns from `column` on, and adds the bias or,
     // where that is null, what the output holds.
     void write_rows(std::array<const T*, 3> sums, Index n, const T* bias, Index column, T* out,
@@ -220,30 +300,28 @@ class StrassenPlan final : public Plan {
         }
     }
 
-    Index weights_at(Index part, Index panel) const {
-        return 2 * s.columns + (part * s.panels + panel) * 4 * s.quarter();
-    }
-
-    // For each panel the bias of its left and right columns; then for each part and panel the
-    // quarters B11, B12, B21 and B22 of the weights as (part, width). Absent ones are zero.
+    // For each panel whether its columns may be mixed, and the bias of its left and right columns;
+    // then for each part and panel the quarters B11, B12, B21 and B22 of the weights as (part,
+    // width). Absent ones are zero.
     std::shared_ptr<const Buffer> pack(const WeightSet& weights) const {
-        const std::size_t bytes = std::size_t(weights_at(s.parts, 0)) * sizeof(T);
+        const std::size_t bytes = std::size_t(s.weights_at(s.parts, 0)) * sizeof(T);
         return weights.packed("strassen", bytes, [&](Buffer& buffer) {
             T* to = buffer.as<T>();
             const T* from_bias = weights.data<T>(1);
             const T* from = weights.data<T>(0);
             parallel_for(linear.threads, s.panels, [&](Index panel, int) {
-                std::fill_n(to + 2 * panel * width, 2 * width, T(0));
+                to[panel] = mixed_columns(from, panel) ? T(1) : T(0);
+                std::fill_n(to + s.bias_at(panel), 2 * width, T(0));
                 for (Index part = 0; part < s.parts; ++part)
-                    std::fill_n(to + weights_at(part, panel), 4 * s.quarter(), T(0));
+                    std::fill_n(to + s.weights_at(part, panel), 4 * s.quarter(), T(0));
                 for (Index half = 0; half < 2; ++half) {
                     const Index column = half * s.columns + panel * width;
                     const Index n = std::clamp<Index>(p.N - column, 0, width);
                     if (from_bias)
-                        std::copy_n(from_bias + column, n, to + (2 * panel + half) * width);
+                        std::copy_n(from_bias + column, n, to + s.bias_at(panel) + half * width);
                     for (Index k = 0; k < p.K; k += W) {
                         const Index lower = k >= s.depth, at = k - lower * s.depth;
-                        T* rows = to + weights_at(at / s.part, panel) +
+                        T* rows = to + s.weights_at(at / s.part, panel) +
                                   (2 * lower + half) * s.quarter() + at % s.part * width;
                         for (Index c = 0; c < n; c += W)
                             gather_channels(from + (column + c) * p.K + k, p.K,
@@ -253,6 +331,15 @@ class StrassenPlan final : public Plan {
                 }
             });
         });
+    }
+
+    bool mixed_columns(const T* weight, Index panel) const {
+        const Index left = panel * width, right = left + s.columns;
+        for (Index c = 0; c < width && right + c < p.N; ++c)
+            if (!alike(magnitude(weight + (left + c) * p.K, p.K),
+                       magnitude(weight + (right + c) * p.K, p.K)))
+                return false;
+        return true;
     }
 
     static constexpr T zeros[width] = {};
@@ -274,6 +361,12 @@ class Strassen final : public Algorithm<Linear> {
         const std::string K = std::to_string(p.K);
         return "a product of " + std::to_string(p.M) + "x" + K + " by " + K + "x" +
                std::to_string(p.N) + " is too small to be cut";
+    }
+
+    // Infinite where rows are samples.
+    double cost(const Linear& p) const override {
+        if (p.shape.size() < 3) return std::numeric_limits<double>::infinity();
+        return with_type(p.dtype, [&](auto zero) { return StrassenPlan<decltype(zero)>::cost(p); });
     }
 
     std::size_t workspace_bytes(const Linear& p) const override {
