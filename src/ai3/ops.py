@@ -198,6 +198,7 @@ OPERATIONS: dict[str, Operation] = {
             inputs=-1,
             attributes={"dim": 0},
         ),
+        Operation("interleave", inputs=-1, attributes={"dim": 0, "start": 0, "end": None}),
         Operation("reshape", attributes={"shape": REQUIRED}, view=True),
         Operation("permute", functions=("torch.permute",), attributes={"dims": REQUIRED}),
         Operation("reorder", attributes={"layout": REQUIRED}),

@@ -86,9 +86,41 @@ def shuffled(x: Tensor, parts: int, dim: int = 1) -> Tensor:
 
 
 @pytest.mark.parametrize(("parts", "dim"), [(2, 1), (3, 1), (2, 3), (2, 0)])
-def test_a_shuffle_of_branches_is_a_stack(parts: int, dim: int) -> None:
+def test_a_shuffle_of_branches_is_one_operation(parts: int, dim: int) -> None:
     left = ops_for(lambda x: torch.tanh(shuffled(x, parts, dim)), torch.randn(2, 5, 4, 3))
-    assert [op for op in left if op not in ("relu", "sigmoid")] == ["stack", "reshape", "tanh"]
+    assert [op for op in left if op not in ("relu", "sigmoid")] == ["interleave", "tanh"]
+
+
+def test_a_shuffle_that_stays_split_is_a_stack() -> None:
+    left = ops_for(
+        lambda x: torch.stack([torch.relu(x), torch.sigmoid(x)], 2).sigmoid(), torch.randn(2, 5, 4)
+    )
+    assert left == ["relu", "sigmoid", "stack", "sigmoid"]
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (3, 5), (2, 3)])
+def test_parts_of_a_shuffle_are_taken_at_once(sizes: tuple[int, int]) -> None:
+    def split(x: Tensor) -> Tensor:
+        whole, (first, second) = shuffled(x, 2), sizes
+        return torch.cat([whole[:, -second:].sigmoid(), whole[:, :first].tanh()], 1)
+
+    left = ops_for(split, torch.randn(2, 4, 4, 3))
+    assert left.count("interleave") == 2 and "slice" not in left
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.cat([x[:, :4].sigmoid(), x[:, 4:].tanh(), x.relu()], 1),
+        lambda x: torch.cat([x[:, ::2].sigmoid(), x[:, 1::2].tanh()], 1),
+        lambda x: x[:, :4].sigmoid() + x[:, 4:].tanh() + x[:, 4:, 1:].tanh().mean(),
+        lambda x: torch.cat([x[:, :7].sigmoid(), x[:, 1:].tanh()], 1),
+    ],
+    ids=["whole too", "every second", "other dimension", "overlapping"],
+)
+def test_other_parts_of_a_shuffle_stay_slices(function: Callable[[Tensor], Tensor]) -> None:
+    left = ops_for(lambda x: function(shuffled(x, 2)), torch.randn(2, 4, 4, 3))
+    assert left.count("interleave") == 1 and "slice" in left
 
 
 @pytest.mark.parametrize(
