@@ -106,13 +106,15 @@ ChannelTile<T> find_channel_tile(const TileReduction<T>& r, int vectors, Index p
     const bool planes = r.channels == 1 && r.pixel_stride == 1;
     if constexpr (sizeof(T) == sizeof(float)) {
         const bool blocks = r.channels == W && r.pixel_stride == W;
+        const bool second_pixels = r.channels == 1 && r.pixel_stride == 2;
         if constexpr (half_vectors)
             if (r.half)
-                return planes   ? find<T, 1, 1, true>(vectors, pixels)
-                       : blocks ? find<T, W, W, true>(vectors, pixels)
-                                : find<T, 0, 0, true>(vectors, pixels);
+                return planes          ? find<T, 1, 1, true>(vectors, pixels)
+                       : second_pixels ? find<T, 2, 1, true>(vectors, pixels)
+                       : blocks        ? find<T, W, W, true>(vectors, pixels)
+                                       : find<T, 0, 0, true>(vectors, pixels);
         if (blocks) return find<T, W, W>(vectors, pixels);
-        if (r.channels == 1 && r.pixel_stride == 2) return find<T, 2, 1>(vectors, pixels);
+        if (second_pixels) return find<T, 2, 1>(vectors, pixels);
         if (r.channels == W && r.pixel_stride == 2 * W) return find<T, 2 * W, W>(vectors, pixels);
     }
     if (planes) return find<T, 1, 1>(vectors, pixels);
