@@ -77,6 +77,10 @@ CASES = {
     "few_pixels_deep": Case((2, 70, 6, 7), 37, (3, 3), {"padding": 1}),
     "few_pixels_grouped": Case((2, 24, 5, 5), 80, (3, 3), {"groups": 2, "padding": 1}),
     "one_pixel_wide": Case((2, 300, 1, 1), 70, (1, 1)),
+    "one_pixel_of_one_image": Case((1, 300, 1, 1), 70, (1, 1)),
+    "one_pixel_of_whole_blocks": Case((3, 64, 1, 1), 96, (1, 1), {"stride": 2, "dilation": 3}),
+    "one_pixel_unbatched": Case((37, 1, 1), 50, (1, 1)),
+    "one_pixel_of_many_images": Case((24, 32, 1, 1), 48, (1, 1)),
     "many_narrow_groups": Case((1, 60, 9, 20), 120, (3, 3), {"groups": 30, "padding": 1}),
     "31x31": Case((1, 3, 40, 37), 5, (31, 31), {"padding": 15}),
     "31x31_depthwise": Case((2, 18, 45, 29), 36, (31, 31), {"padding": 15, "groups": 18}),
@@ -193,6 +197,12 @@ LAYOUT_CASES = [
     "1x1_half_a_vector",
     "3x3_half_a_vector",
     "1x1_strided",
+    "one_pixel_wide",
+    "one_pixel_of_one_image",
+    "one_pixel_of_whole_blocks",
+    "one_pixel_unbatched",
+    "one_pixel_of_many_images",
+    "kernel_is_image",
     "wide_row",
     "deep_and_narrow",
     "stride_pair",
@@ -255,6 +265,23 @@ def test_layouts_and_epilogues(
     assert done >= {"direct", "default"}
     if layout == output_layout == "dense":
         assert done == {name for name in ALGORITHMS if not is_refused(case, name)}
+
+
+def test_absent_channels_of_one_pixel_are_zero(core: ModuleType) -> None:
+    x, weight = torch.randn(1, 32, 1, 1), torch.randn(70, 32, 1, 1)
+    spec = core.Spec("float32", tuple(x.shape), "blocked")
+    conv = core.problem("conv2d", [spec], core.Weights.of([weight]), {})
+    held = core.Spec("float32", (conv.output.bytes // 4,))
+    copy, memory = core.problem("flatten", [held]), ("arena", 0, 0)
+    steps = [
+        (copy, "direct", [("input", 1, 0)], memory),
+        (conv, "direct", [("input", 0, 0)], memory),
+        (copy, "direct", [memory], ("output", 0, 0)),
+    ]
+    flat = core.Spec("float32", (32,))
+    executor = core.Executor([flat, held], [held], [], steps, held.bytes)
+    (written,) = executor([x.flatten(), torch.full(held.shape, float("nan"))])
+    assert not torch.as_tensor(written)[70:].any()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -10,12 +10,13 @@
 #include "ops/conv2d/direct_depthwise.hpp"
 #include "ops/conv2d/direct_pixels.hpp"
 #include "ops/conv2d/direct_rows.hpp"
+#include "ops/conv2d/direct_whole.hpp"
 #include "ops/conv2d/op.hpp"
 
 namespace ai3 {
 namespace {
 
-enum class Way { channels, pixels, depthwise, rows };
+enum class Way { channels, pixels, depthwise, rows, whole };
 
 struct Estimate {
     Way way;
@@ -32,6 +33,7 @@ Estimate estimate(const Conv2d& p) {
     const double images = double(p.N), taps = double(p.KH * p.KW);
     const double K = double(p.group_ic()) * taps, pixels = images * double(p.OH * p.OW);
     const double in_pixels = images * double(p.IH * p.IW);
+    if (DirectWholePlan<float>::fits(p)) return {Way::whole, images * vectors(p.OC) * K};
     const double rows = images * double(p.OH * p.OC) * vectors(p.OW);
     const Estimate by_rows{Way::rows, rows * (1.2 * K + (p.stride_w == 1 ? 3 : 16))};
     if (DirectDepthwisePlan<float>::fits(p)) {
@@ -81,6 +83,8 @@ auto with_plan(const Conv2d& p, F&& f) {
                 return f(std::type_identity<DirectRowsPlan<T>>{});
             case Way::depthwise:
                 return f(std::type_identity<DirectDepthwisePlan<T>>{});
+            case Way::whole:
+                return f(std::type_identity<DirectWholePlan<T>>{});
             default:
                 return f(std::type_identity<DirectChannelsPlan<T>>{});
         }

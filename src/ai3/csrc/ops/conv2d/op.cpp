@@ -125,8 +125,10 @@ Conv2d::Conv2d(const std::vector<Spec>& inputs, const WeightSet& weights,
     has_residual = inputs.size() == 2;
     if (has_residual && inputs[1] != output())
         refuse("the residual must be " + to_string(output()) + ", not " + to_string(inputs[1]));
-    constexpr double least_work = 100'000;
-    const double work = double(elements(output().shape)) * double(group_ic() * KH * KW);
+    // Multiply-adds, and weights, each of which takes as long to read as some of them.
+    constexpr double least_work = 100'000, of_weight = 4;
+    const double K = double(group_ic() * KH * KW);
+    const double work = double(elements(output().shape)) * K + of_weight * double(OC) * K;
     this->threads = threads_worth(work, least_work, threads);
 }
 

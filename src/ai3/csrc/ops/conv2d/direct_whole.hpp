@@ -1,0 +1,54 @@
+// Direct convolution whose kernel is as large as the image, as where a squeezed image of one pixel
+// is excited again (Hu et al., "Squeeze-and-Excitation Networks", CVPR'18, arXiv 1709.01507): the
+// product of a linear layer, limited by reading the weight, which it reads as it lies.
+#pragma once
+
+#include "ops/conv2d/op.hpp"
+#include "ops/linear/rows.hpp"
+
+namespace ai3 {
+
+template <typename T>
+class DirectWholePlan final : public Plan {
+  public:
+    static bool fits(const Conv2d& p) {
+        constexpr Index most_images = 24;  // more are worth a packed weight
+        const Index elements = p.IC * p.IH * p.IW;
+        return p.groups == 1 && p.KH == p.IH && p.KW == p.IW && !p.padded() && p.N < most_images &&
+               p.held_ih == p.IH && p.held_oh == p.OH &&
+               (p.input_layout == Layout::dense || p.IH * p.IW == 1) &&
+               (p.N == 1 ||
+                (p.input_strides().image == elements && p.output_strides().image == p.OC));
+    }
+
+    static std::size_t workspace_bytes(const Conv2d&) { return 0; }
+
+    DirectWholePlan(const Conv2d& p, const WeightSet& weights)
+        : rows(linear(p), weights), written(p.N * p.OC), held(p.N * p.output_strides().image) {}
+
+    void run(const void* const* inputs, void* output, std::byte* workspace) const override {
+        rows.run(inputs, output, workspace);
+        T* out = static_cast<T*>(output);
+        std::fill(out + written, out + held, T(0));
+    }
+
+  private:
+    static Linear linear(const Conv2d& p) {
+        const auto of_shape = [&](Shape shape) {
+            return Constant{{p.dtype, std::move(shape)}, {}, {}};
+        };
+        const Index IC = p.IC * p.KH * p.KW;
+        std::vector<std::optional<Constant>> weights{of_shape({p.OC, IC})};
+        if (p.has_bias) weights.push_back(of_shape({p.OC}));
+        Linear made({{p.dtype, {p.N, IC}}}, WeightSet(std::move(weights)), {}, p.threads);
+        made.has_residual = p.has_residual;
+        made.activation = p.activation;
+        made.activation_parameter = p.activation_parameter;
+        return made;
+    }
+
+    RowsPlan<T> rows;
+    Index written, held;
+};
+
+}  // namespace ai3
