@@ -104,11 +104,9 @@ class StrassenPlan final : public Plan {
             upper = divide(chunk, 2);
             columns = round_up(divide(p.N, 2), width);
             panels = columns / width;
-            // Ranges of a chunk make its left operands anew, so they are to be large.
-            constexpr Index few_panels = 8;
+            // Ranges of a chunk make its left operands anew, so they are to be few.
             const Index threads = linear.threads, all = p.samples * chunks;
-            const Index even = panels >= 2 * threads * few_panels ? 2 * threads : threads;
-            ranges = threads > 1 && all < 4 * threads ? std::min(panels, even) : 1;
+            ranges = threads > 1 && all < 4 * threads ? std::min(panels, threads) : 1;
             tasks = all * ranges;
         }
         // Rows of the left operands of a part.
