@@ -57,42 +57,51 @@ struct Pair {
     }
 };
 
+// Some pixels of image `n` from its pixel `at` on, of all its blocks.
 template <typename T>
-void shuffle_blocks(const Interleave& p, const void* const* inputs, T* out) {
-    constexpr Index W = lanes<T>, grain = 1 << 14;
+void shuffle_pixels(const Interleave& p, const void* const* inputs, Index n, Index at, Index pixels,
+                    T* out) {
+    constexpr Index W = lanes<T>;
     const Index from_blocks = (p.extent + W - 1) / W, blocks = (p.end - p.start + W - 1) / W;
     const Index step = p.inner * W;
-    // Where channel c of image n of the whole is, at its pixel `at`.
-    const auto find = [&](Index n, Index c, Index at) {
+    // Where channel c of the whole is.
+    const auto find = [&](Index c) {
         const Index channel = c / p.inputs;
         return static_cast<const T*>(inputs[c % p.inputs]) +
                (n * from_blocks + channel / W) * step + at * W + channel % W;
     };
-    parallel_ranges(
-        p.threads, p.outer * p.inner, grain / (blocks * W) + 1, [&](Index i, Index end) {
-            for (Index n, at, pixels; i < end; i += pixels) {
-                n = i / p.inner, at = i % p.inner, pixels = std::min(end - i, p.inner - at);
-                for (Index block = 0; block < blocks; ++block) {
-                    const Index c = p.start + block * W, live = std::min(W, p.end - c);
-                    T* to = out + (n * blocks + block) * step + at * W;
-                    if (p.inputs == 2) {
-                        const auto half = [&](Index first) {
-                            const Index lane = first / 2 % W,
-                                        last = first / 2 / W + 1 == from_blocks;
-                            const T* in = find(n, first, at) - lane;
-                            return typename Pair<T>::Half{in, last ? in : in + step, lane};
-                        };
-                        // A last channel may have no other after it.
-                        const Index other = std::min(c + 1, 2 * p.extent - 1);
-                        Pair<T>{half(c), half(other)}.copy(pixels, LaneMask<T>::first(live), to);
-                    } else {
-                        const T* from[W] = {};
-                        for (Index l = 0; l < live; ++l) from[l] = find(n, c + l, at);
-                        gather_lanes(from, pixels, to);
-                    }
-                }
-            }
-        });
+    const auto half = [&](Index c) {
+        const Index lane = c / 2 % W;
+        const bool last = c / 2 / W + 1 == from_blocks;
+        const T* block = find(c) - lane;
+        return typename Pair<T>::Half{block, last ? block : block + step, lane};
+    };
+    for (Index block = 0; block < blocks; ++block) {
+        const Index c = p.start + block * W, live = std::min(W, p.end - c);
+        T* to = out + (n * blocks + block) * step + at * W;
+        if (p.inputs == 2) {
+            // A last channel may have no other after it.
+            const Index other = std::min(c + 1, 2 * p.extent - 1);
+            Pair<T>{half(c), half(other)}.copy(pixels, LaneMask<T>::first(live), to);
+        } else {
+            const T* from[W] = {};
+            for (Index l = 0; l < live; ++l) from[l] = find(c + l);
+            gather_lanes(from, pixels, to);
+        }
+    }
+}
+
+template <typename T>
+void shuffle_blocks(const Interleave& p, const void* const* inputs, T* out) {
+    constexpr Index grain_elements = 1 << 14;
+    const Index grain = std::max<Index>(grain_elements / (p.end - p.start), 1);
+    parallel_ranges(p.threads, p.outer * p.inner, grain, [&](Index i, Index end) {
+        for (Index pixels; i < end; i += pixels) {
+            const Index at = i % p.inner;
+            pixels = std::min(end - i, p.inner - at);
+            shuffle_pixels(p, inputs, i / p.inner, at, pixels, out);
+        }
+    });
 }
 
 class Direct final : public Algorithm<Interleave> {
