@@ -41,7 +41,7 @@ def check(
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
-    ("shape", "count", "dim", "start", "end"),
+    "case",
     [
         ((2, 5, 3, 4), 2, 1, 0, 10),
         ((3, 70), 4, 0, 1, 11),
@@ -53,15 +53,10 @@ def check(
     ],
 )
 def test_equals_torch(
-    core: ModuleType,
-    shape: tuple[int, ...],
-    count: int,
-    dim: int,
-    start: int,
-    end: int,
-    dtype: torch.dtype,
+    core: ModuleType, case: tuple[tuple[int, ...], int, int, int, int], dtype: torch.dtype
 ) -> None:
-    check(core, shape, count, dim, start, end, dtype)
+    """Cases are (shape, number of inputs, dim, start, end)."""
+    check(core, *case, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -215,10 +215,20 @@ def test_strassen_is_the_default_for_many_rows_of_a_sample(core: ModuleType, thr
     def default(*shape: int) -> str:
         weights = core.Weights.of([torch.zeros(3072, 768)])
         spec = core.Spec("float32", (*shape, 768))
-        return str(core.problem("linear", [spec], weights, {}, threads).resolve("default"))
+        problem = core.problem("linear", [spec], weights, {}, threads)
+        assert not problem.refusal("strassen")
+        return str(problem.resolve("default"))
 
     assert default(1, 197) == default(16, 197) == "strassen"
-    assert default(197) == default(1, 10) == "direct"
+    assert default(197) == default(4, 20) == default(1, 10) == "direct"
+
+
+@pytest.mark.parametrize("rows", [24, 50, 100, 150, 197])
+def test_threads_do_not_change_what_is_taken(rows: int) -> None:
+    weights = _core.Weights.of([torch.zeros(768, 768)])
+    inputs = [_core.Spec("float32", (1, rows, 768))]
+    problems = [_core.problem("linear", inputs, weights, {}, threads) for threads in (1, 2, 3, 16)]
+    assert len({problem.resolve("default") for problem in problems}) == 1
 
 
 def test_strassen_refuses_what_cannot_be_cut() -> None:
