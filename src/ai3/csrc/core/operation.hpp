@@ -55,6 +55,14 @@ class WeightSet {
     explicit WeightSet(std::vector<std::optional<Constant>> weights)
         : weights_(std::move(weights)) {}
 
+    // A weight and, where it has one, its bias, of which only the shapes are known: for a problem
+    // that is computed with the weights of another.
+    static WeightSet of_shapes(DType dtype, Shape weight, std::optional<Shape> bias) {
+        std::vector<std::optional<Constant>> weights{Constant{{dtype, std::move(weight)}, {}, {}}};
+        if (bias) weights.push_back(Constant{{dtype, std::move(*bias)}, {}, {}});
+        return WeightSet(std::move(weights));
+    }
+
     std::size_t size() const { return weights_.size(); }
     const Constant* get(std::size_t i) const {
         return i < weights_.size() && weights_[i] ? &*weights_[i] : nullptr;

@@ -1,11 +1,11 @@
 #include "core/team.hpp"
 
 #include <omp.h>
+#include <strings.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <exception>
-#include <string_view>
 #ifdef AI3_STD_THREADS
 #include <thread>
 #include <vector>
@@ -24,8 +24,7 @@ int patience() {
     static const int processors = omp_get_num_procs();
     static const bool passive = [] {
         const char* policy = std::getenv("OMP_WAIT_POLICY");
-        return policy &&
-               (std::string_view(policy) == "passive" || std::string_view(policy) == "PASSIVE");
+        return policy && strcasecmp(policy, "passive") == 0;
     }();
     if (passive) return 0;
     return threads_of_teams.load(std::memory_order_relaxed) > processors ? 100 : 100'000;
@@ -92,7 +91,7 @@ void Team::lead(const std::function<void()>& body) {
 
 void Team::with(int threads, const std::function<void()>& body) {
     Team team;
-    team.size_ = std::min(threads, int(entered));
+    threads = std::min(threads, int(entered));
     std::exception_ptr thrown;
     const auto guarded = [&] {
         try {
@@ -101,21 +100,21 @@ void Team::with(int threads, const std::function<void()>& body) {
             thrown = std::current_exception();
         }
     };
-    threads_of_teams += team.size_;
+    threads_of_teams += threads;
 #ifdef AI3_STD_THREADS
     std::vector<std::thread> others;
-    for (int thread = 1; thread < team.size_; ++thread)
+    for (int thread = 1; thread < threads; ++thread)
         others.emplace_back(&Team::serve, &team, thread);
     team.lead(guarded);
     for (std::thread& other : others) other.join();
 #else
-#pragma omp parallel num_threads(team.size_)
+#pragma omp parallel num_threads(threads)
     if (const int thread = omp_get_thread_num())
         team.serve(thread);
     else
         team.lead(guarded);
 #endif
-    threads_of_teams -= team.size_;
+    threads_of_teams -= threads;
     if (thrown) std::rethrow_exception(thrown);
 }
 

@@ -20,8 +20,6 @@ class Team {
     // The team whose body this thread runs, outside of the work that it hands to the team.
     static Team* current() { return current_; }
 
-    int size() const { return size_; }
-
     // Calls work(thread) for thread 0, which is this one, and for those in [1, threads) that come
     // before it returns; returns when all have.
     template <typename Work>
@@ -46,7 +44,7 @@ class Team {
     alignas(cache_line) std::atomic<std::uint32_t> left_{0};
     alignas(cache_line) Function function_ = nullptr;
     void* context_ = nullptr;
-    int threads_ = 0, size_ = 1;
+    int threads_ = 0;
 };
 
 }  // namespace ai3

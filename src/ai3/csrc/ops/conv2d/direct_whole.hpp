@@ -12,9 +12,8 @@ template <typename T>
 class DirectWholePlan final : public Plan {
   public:
     static bool fits(const Conv2d& p) {
-        constexpr Index most_images = 24;  // more are worth a packed weight
         const Index elements = p.IC * p.IH * p.IW;
-        return p.groups == 1 && p.KH == p.IH && p.KW == p.IW && !p.padded() && p.N < most_images &&
+        return p.groups == 1 && p.KH == p.IH && p.KW == p.IW && !p.padded() && p.N < few_rows &&
                p.held_ih == p.IH && p.held_oh == p.OH &&
                (p.input_layout == Layout::dense || p.IH * p.IW == 1) &&
                (p.N == 1 ||
@@ -34,13 +33,10 @@ class DirectWholePlan final : public Plan {
 
   private:
     static Linear linear(const Conv2d& p) {
-        const auto of_shape = [&](Shape shape) {
-            return Constant{{p.dtype, std::move(shape)}, {}, {}};
-        };
         const Index IC = p.IC * p.KH * p.KW;
-        std::vector<std::optional<Constant>> weights{of_shape({p.OC, IC})};
-        if (p.has_bias) weights.push_back(of_shape({p.OC}));
-        Linear made({{p.dtype, {p.N, IC}}}, WeightSet(std::move(weights)), {}, p.threads);
+        const auto bias = p.has_bias ? std::optional(Shape{p.OC}) : std::nullopt;
+        Linear made({{p.dtype, {p.N, IC}}}, WeightSet::of_shapes(p.dtype, {p.OC, IC}, bias), {},
+                    p.threads);
         made.has_residual = p.has_residual;
         made.activation = p.activation;
         made.activation_parameter = p.activation_parameter;

@@ -7,16 +7,14 @@
 namespace ai3 {
 namespace {
 
-bool is_convolution(const Linear& p) { return p.M >= 24 && p.OC >= channel_block(p.dtype) && p.IC; }
+bool is_convolution(const Linear& p) {
+    return p.M >= few_rows && p.OC >= channel_block(p.dtype) && p.IC;
+}
 
 Conv2d convolution(const Linear& p) {
-    const auto of_shape = [&](Shape shape) {
-        return Constant{{p.dtype, std::move(shape)}, {}, {}};
-    };
-    std::vector<std::optional<Constant>> weights{of_shape({p.OC, p.IC, 1, 1})};
-    if (p.has_bias) weights.push_back(of_shape({p.OC}));
+    const auto bias = p.has_bias ? std::optional(Shape{p.OC}) : std::nullopt;
     const Spec rows{p.dtype, {1, p.IC, 1, p.M}, Layout::channels_last};
-    Conv2d conv({rows}, WeightSet(std::move(weights)), {}, p.threads);
+    Conv2d conv({rows}, WeightSet::of_shapes(p.dtype, {p.OC, p.IC, 1, 1}, bias), {}, p.threads);
     conv.has_residual = p.has_residual;
     conv.activation = p.activation;
     conv.activation_parameter = p.activation_parameter;

@@ -11,6 +11,9 @@
 
 namespace ai3 {
 
+// Fewer rows read the weight as it lies, more are worth a packed one.
+constexpr Index few_rows = 24;
+
 template <typename T>
 class RowsPlan final : public Plan {
     static constexpr Index W = lanes<T>;

@@ -60,12 +60,12 @@ class StrassenPlan final : public Plan {
         const Sizes s(linear);
         const double depth = double(s.parts * s.part), panels = double(s.panels);
         const double chunks = double(p.samples * s.chunks), rows = double(s.upper);
-        const double cycles = panels * depth * (products * rows * max_vectors + sum_cycles) +
-                              panels * 4 * rows * max_vectors * double(s.parts) * write_cycles +
-                              rows * depth / W * left_cycles;
+        const double of_chunk = panels * depth * (products * rows * max_vectors + sum_cycles) +
+                                panels * 4 * rows * max_vectors * double(s.parts) * write_cycles +
+                                rows * depth / W * left_cycles;
         const double most = double(linear.M) * double(p.K) * double(p.N) / double(W);
-        return 1.02 * chunks * cycles < most ? 1.02 * chunks * cycles
-                                             : std::numeric_limits<double>::infinity();
+        const double cycles = 1.02 * chunks * of_chunk;
+        return cycles < most ? cycles : std::numeric_limits<double>::infinity();
     }
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
@@ -192,13 +192,14 @@ class StrassenPlan final : public Plan {
                     const Epilogue<T>& epilogue) const {
         const Index upper = divide(rows, 2), tiles = divide(upper, most_rows);
         const auto mixed = mixed_tiles(in, rows);
+        const T* from = packed->template as<T>();
         T* own = left + products * s.operand();
         for (Index part = 0; part < s.parts; ++part) {
             add_input(in, rows, part, left);
             for (Index panel = first; panel < last; ++panel) {
-                const T* bias = packed->template as<T>() + s.bias_at(panel);
-                const T* weights = packed->template as<T>() + s.weights_at(part, panel);
-                const bool mixed_panel = packed->template as<T>()[panel] != T(0);
+                const T* bias = from + s.bias_at(panel);
+                const T* weights = from + s.weights_at(part, panel);
+                const bool mixed_panel = from[panel] != T(0);
                 if (mixed_panel) add_weights(weights, own);
                 for (Index t = 0; t < tiles; ++t) {
                     const Index row = upper * t / tiles, n = upper * (t + 1) / tiles - row;
