@@ -7,15 +7,10 @@ import torch
 from torch import nn
 
 from ai3.graph.expression import Expression, shape_of
-from ai3.torch.lowerings import (
-    Builder,
-    attention,
-    lowers,
-    permuted,
-    reshape,
-    select,
-    sliced,
-)
+from ai3.torch.lowerings.movement import select, sliced
+from ai3.torch.lowerings.products import attention
+from ai3.torch.lowerings.shapes import permuted, reshape
+from ai3.torch.lowerings.table import Builder, lowers
 from ai3.torch.stand_ins import Refusal, Value
 
 

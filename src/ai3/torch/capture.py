@@ -214,7 +214,7 @@ class Capture:
             if not holds(held, Expression):
                 return _call_for_real(node, args, kwargs)
             if not holds(held, torch.Tensor):
-                return lowerings.expression(self, target, args, kwargs)
+                return lowerings.shapes.expression(self, target, args, kwargs)
         if target in VANISHING_TARGETS:
             return args[0]
         if isinstance(args[0] if args else None, Pieces):

@@ -1,0 +1,160 @@
+"""Shapes as numbers, and other shapes of the same elements."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ai3.graph.expression import FUNCTIONS, Expression, shape_of
+from ai3.torch.lowerings.table import Builder, Int, lowers
+from ai3.torch.stand_ins import Refusal, Value
+
+
+@lowers("builtins.getattr")
+def _getattr(b: Builder, x: Value, name: str) -> Any:
+    known: dict[str, Callable[[], Any]] = {
+        "shape": lambda: shape_of(x.name),
+        "ndim": lambda: rank(x),
+        "dtype": lambda: b.dtype,
+        "device": lambda: torch.device("cpu"),
+        "is_cuda": lambda: False,
+        "requires_grad": lambda: False,
+        "data": lambda: x,
+        "T": lambda: permuted(b, x, Expression("reversed", (rank(x),))),
+        "mT": lambda: transpose(b, x, -1, -2),
+    }
+    if name not in known:
+        raise Refusal(f"the attribute {name} of a tensor")
+    return known[name]()
+
+
+@lowers("Tensor.size", "aten.sym_size")
+def _size(b: Builder, x: Value, dim: Int | None = None) -> Expression:
+    return shape_of(x.name) if dim is None else shape_of(x.name)[dim]
+
+
+@lowers("Tensor.dim", "Tensor.ndimension")
+def _dim(b: Builder, x: Value) -> Expression:
+    return rank(x)
+
+
+@lowers("Tensor.numel", "torch.numel", "Tensor.nelement")
+def _numel(b: Builder, x: Value) -> Expression:
+    return Expression("prod", (shape_of(x.name),))
+
+
+@lowers("builtins.len")
+def _len(b: Builder, x: Value) -> Expression:
+    return shape_of(x.name)[0]
+
+
+def rank(x: Value) -> Expression:
+    return Expression("len", (shape_of(x.name),))
+
+
+@lowers("Tensor.view", "Tensor.reshape", "torch.reshape", "aten.view", "aten.reshape")
+def reshape(b: Builder, x: Value, *shape: Any) -> Value:
+    if len(shape) == 1 and isinstance(shape[0], torch.dtype):
+        raise Refusal("view as another dtype")
+    return view(b, "reshape", x, {"shape": spread(shape)})
+
+
+@lowers("Tensor.view_as", "Tensor.reshape_as")
+def _view_as(b: Builder, x: Value, other: Value) -> Value:
+    return reshape(b, x, shape_of(other.name))
+
+
+@lowers("torch.unsqueeze", "Tensor.unsqueeze")
+def unsqueeze(b: Builder, x: Value, dim: Int) -> Value:
+    return reshape(b, x, Expression("unsqueezed", (shape_of(x.name), dim)))
+
+
+@lowers("torch.squeeze", "Tensor.squeeze")
+def squeeze(b: Builder, x: Value, dim: Any = None) -> Value:
+    return reshape(b, x, Expression("squeezed", (shape_of(x.name), dim)))
+
+
+@lowers("torch.unflatten", "Tensor.unflatten")
+def _unflatten(b: Builder, x: Value, dim: int, sizes: Any) -> Value:
+    return reshape(b, x, Expression("unflattened", (shape_of(x.name), dim, tuple(sizes))))
+
+
+@lowers("torch.permute", "Tensor.permute")
+def permute(b: Builder, x: Value, *dims: Any) -> Value:
+    return permuted(b, x, spread(dims))
+
+
+def permuted(b: Builder, x: Value, dims: Any) -> Value:
+    return view(b, "permute", x, {"dims": dims})
+
+
+@lowers(
+    *(f"{where}.{name}" for where in ("torch", "Tensor") for name in ("transpose", "swapaxes")),
+    *(f"{where}.swapdims" for where in ("torch", "Tensor")),
+)
+def transpose(b: Builder, x: Value, dim0: int, dim1: int) -> Value:
+    return permuted(b, x, Expression("swapped", (rank(x), dim0, dim1)))
+
+
+@lowers("torch.t", "Tensor.t")
+def _t(b: Builder, x: Value) -> Value:
+    return permuted(b, x, Expression("reversed", (rank(x),)))
+
+
+@lowers("torch.movedim", "Tensor.movedim", "torch.moveaxis", "Tensor.moveaxis")
+def _movedim(b: Builder, x: Value, source: Any, destination: Any) -> Value:
+    if not isinstance(source, int) or not isinstance(destination, int):
+        raise Refusal("movedim of several dimensions")
+    return permuted(b, x, Expression("moved", (rank(x), source, destination)))
+
+
+@lowers("Tensor.expand", "aten.expand")
+def expand(b: Builder, x: Value, *sizes: Any) -> Value:
+    return view(b, "expand", x, {"shape": spread(sizes)})
+
+
+@lowers("Tensor.expand_as")
+def _expand_as(b: Builder, x: Value, other: Value) -> Value:
+    return expand(b, x, shape_of(other.name))
+
+
+def view(b: Builder, op: str, x: Any, attributes: dict[str, Any]) -> Value:
+    x = b.value(x)
+    return Value(b.add(op, [x], attributes).name, x.memory)
+
+
+def spread(items: tuple[Any, ...]) -> Any:
+    """Of f(1, 2) and f((1, 2)) the tuple."""
+    if len(items) == 1 and not isinstance(items[0], int):
+        first = items[0]
+        return tuple(first) if isinstance(first, list | tuple) else first
+    if len(items) == 1 and isinstance(items[0], Expression):
+        return items[0]
+    return items
+
+
+# Integers that depend on shapes
+
+
+@lowers("torch._assert")
+def _assert(b: Builder, condition: Any, message: str = "") -> None:
+    return None
+
+
+_CREATORS = {torch.zeros: 0.0, torch.ones: 1.0}
+
+
+def expression(b: Builder, target: Any, args: Any, kwargs: Any) -> Any:
+    """A call with integers that depend on shapes, and no tensors."""
+    name = str(getattr(target, "__name__", target))
+    if target is torch._assert:
+        if isinstance(args[0], Expression):
+            b.check(args[0])
+        return None
+    if target in _CREATORS:
+        return b.computed(Expression("full", (spread(args), _CREATORS[target])))
+    if target is torch.arange and kwargs.get("dtype") == b.dtype:
+        return b.computed(Expression("arange", args))
+    if name in FUNCTIONS and not kwargs and not isinstance(target, str):
+        return Expression(name, tuple(args))
+    raise Refusal(f"{name.removeprefix('Tensor.')} of a number that depends on shapes")
