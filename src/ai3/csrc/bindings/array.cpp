@@ -3,6 +3,8 @@
 #include <nanobind/stl/string.h>
 
 #include <bit>
+#include <cstring>
+#include <iterator>
 
 #include "bindings/dlpack.hpp"
 
@@ -41,12 +43,13 @@ const DLPackExchange* exchange_of(nb::handle object) {
 [[noreturn]] void throw_type_error(const std::string& text) { throw nb::type_error(text.c_str()); }
 
 DType checked_dtype(nanobind::dlpack::dtype dtype) {
-    const bool real = dtype.code == std::uint8_t(nanobind::dlpack::dtype_code::Float);
-    if (real && dtype.lanes == 1 && dtype.bits == 32) return DType::f32;
-    if (real && dtype.lanes == 1 && dtype.bits == 64) return DType::f64;
+    for (DType known : dtypes) {
+        const auto [code, bits, lanes] = dlpack_dtype(known);
+        if (dtype.code == code && dtype.bits == bits && dtype.lanes == lanes) return known;
+    }
     static const char* const kinds[] = {"int",    "uint",    "float", "opaque",
                                         "bfloat", "complex", "bool"};
-    throw_type_error("an array must be float32 or float64, not " +
+    throw_type_error("an array must be " + dtype_names() + ", not " +
                      (dtype.code < 7 ? kinds[dtype.code] + std::to_string(dtype.bits)
                                      : "dtype code " + std::to_string(dtype.code)));
 }
@@ -116,10 +119,9 @@ std::uint64_t Array::fingerprint() const {
             for (std::size_t i = shape_.size(); i-- > 0; element /= shape_[i])
                 at += element % shape_[i] * strides_[i];
         }
-        const std::uint64_t bits =
-            dtype_ == DType::f32
-                ? std::bit_cast<std::uint32_t>(static_cast<const float*>(data_)[at])
-                : std::bit_cast<std::uint64_t>(static_cast<const double*>(data_)[at]);
+        const std::size_t size = size_of(dtype_);
+        std::uint64_t bits = 0;
+        std::memcpy(&bits, static_cast<const std::byte*>(data_) + std::size_t(at) * size, size);
         hash = (std::rotl(hash, 5) ^ bits) * 0xff51afd7ed558ccdu;
     }
     return hash;
@@ -150,8 +152,7 @@ Result::Result(const Spec& spec, const DLPackExchange* exchange) : exchange_(exc
     dltensor prototype;
     prototype.device = {cpu_device, 0};
     prototype.ndim = std::int32_t(shape.size());
-    prototype.dtype = {std::uint8_t(nanobind::dlpack::dtype_code::Float),
-                       std::uint8_t(8 * size_of(spec.dtype)), 1};
+    prototype.dtype = dlpack_dtype(spec.dtype);
     prototype.shape = shape.data();
     DLPackManaged* managed = nullptr;
     std::string error;
@@ -185,10 +186,29 @@ nb::object Result::release() {
     return nb::steal(static_cast<PyObject*>(object));
 }
 
+nanobind::dlpack::dtype dlpack_dtype(DType dtype) {
+    using Code = nanobind::dlpack::dtype_code;
+    const Code code = is_real(dtype)            ? Code::Float
+                      : dtype == DType::boolean ? Code::Bool
+                      : dtype == DType::u8      ? Code::UInt
+                                                : Code::Int;
+    return {std::uint8_t(code), std::uint8_t(8 * size_of(dtype)), 1};
+}
+
+std::string dtype_names() {
+    std::string names;
+    for (DType known : dtypes)
+        names += (known == dtypes[0]                 ? ""
+                  : known == *std::rbegin(dtypes) ? " or "
+                                                  : ", ") +
+                 std::string(name_of(known));
+    return names;
+}
+
 DType dtype_from(const std::string& name) {
-    if (name == "float32") return DType::f32;
-    if (name == "float64") return DType::f64;
-    throw std::invalid_argument("dtype must be 'float32' or 'float64', not '" + name + "'");
+    for (DType known : dtypes)
+        if (name == name_of(known)) return known;
+    throw std::invalid_argument("dtype must be " + dtype_names() + ", not '" + name + "'");
 }
 
 nb::tuple to_tuple(const Shape& shape) {

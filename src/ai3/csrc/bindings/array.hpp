@@ -12,7 +12,7 @@ namespace nb = nanobind;
 
 struct DLPackExchange;
 
-// A CPU array of float32 or float64 that somebody else owns, valid while this object lives. Throws
+// A CPU array, of one of the core's dtypes, that somebody else owns, valid while this object lives. Throws
 // nb::type_error for what is no such array.
 class Array {
   public:
@@ -69,7 +69,10 @@ struct Tensor {
 };
 
 Attributes attributes_from(nb::dict dict);
+// Throws std::invalid_argument for a name that is no dtype's.
 DType dtype_from(const std::string& name);
+std::string dtype_names();  // "float32, float64, ... or bool"
+nanobind::dlpack::dtype dlpack_dtype(DType dtype);
 nb::tuple to_tuple(const Shape& shape);
 std::shared_ptr<WeightSet> weights_from(nb::iterable arrays, bool copy);
 

@@ -6,6 +6,12 @@ namespace ai3 {
 
 namespace {
 
+// As Python's struct module has it.
+const char* buffer_format(DType dtype) {
+    constexpr const char* formats[] = {"f", "d", "q", "i", "B", "?"};
+    return formats[std::size_t(dtype)];
+}
+
 int get_buffer(PyObject* object, Py_buffer* view, int flags) {
     Tensor* tensor = nb::inst_ptr<Tensor>(object);
     const Shape& shape = tensor->spec.shape;
@@ -26,7 +32,7 @@ int get_buffer(PyObject* object, Py_buffer* view, int flags) {
     view->readonly = 0;
     view->itemsize = item;
     view->format = (flags & PyBUF_FORMAT)
-                       ? const_cast<char*>(tensor->spec.dtype == DType::f32 ? "f" : "d")
+                       ? const_cast<char*>(buffer_format(tensor->spec.dtype))
                        : nullptr;
     view->ndim = int(shape.size());
     view->shape = (flags & PyBUF_ND) ? extents : nullptr;
@@ -49,7 +55,7 @@ nb::ndarray<nb::array_api> as_ndarray(nb::handle self) {
     std::vector<std::size_t> shape(tensor.spec.shape.begin(), tensor.spec.shape.end());
     return nb::ndarray<nb::array_api>(
         tensor.memory.data(), shape.size(), shape.data(), self, nullptr,
-        tensor.spec.dtype == DType::f32 ? nb::dtype<float>() : nb::dtype<double>());
+        dlpack_dtype(tensor.spec.dtype));
 }
 
 nb::object to_numpy(nb::handle self) { return nb::module_::import_("numpy").attr("asarray")(self); }

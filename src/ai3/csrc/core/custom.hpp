@@ -25,7 +25,9 @@ class Custom final : public Algorithm<P> {
     std::string refusal(const P& problem) const override {
         if constexpr (requires { problem.dense(); })
             if (!problem.dense()) return "the custom function is written for dense arrays";
-        if (problem.dtype == DType::f32 ? written_for<float> : written_for<double>) return {};
+        if (is_real(problem.dtype) &&
+            (problem.dtype == DType::f32 ? written_for<float> : written_for<double>))
+            return {};
         return "the custom function is not written for " + std::string(name_of(problem.dtype));
     }
 

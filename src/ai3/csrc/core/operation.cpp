@@ -66,8 +66,12 @@ const std::map<std::string, const Operation*, std::less<>>& Operation::all() {
     return operations();
 }
 
-Operation::Operation(const AlgorithmTable& algorithms, bool guesses, bool takes_layouts)
-    : algorithms_(algorithms), guesses_(guesses), takes_layouts_(takes_layouts) {
+Operation::Operation(const AlgorithmTable& algorithms, bool guesses, bool takes_layouts,
+                     bool takes_dtypes)
+    : algorithms_(algorithms),
+      guesses_(guesses),
+      takes_layouts_(takes_layouts),
+      takes_dtypes_(takes_dtypes) {
     operations().emplace(name(), this);
 }
 
@@ -81,11 +85,17 @@ std::vector<std::string> Operation::algorithms() const {
 std::unique_ptr<Problem> Operation::problem(std::vector<Spec> inputs,
                                             std::shared_ptr<const WeightSet> weights,
                                             const Attributes& attributes, int threads) const {
-    if (!takes_layouts_)
-        for (const Spec& input : inputs)
-            if (input.layout != Layout::dense)
-                throw std::invalid_argument(std::string(name()) + ": the input " +
-                                            to_string(input) + " must be dense");
+    const auto refuse = [&](const Spec& input, const char* what) {
+        throw std::invalid_argument(std::string(name()) + ": the input " + to_string(input) +
+                                    " must be " + what);
+    };
+    for (const Spec& input : inputs) {
+        if (!takes_layouts_ && input.layout != Layout::dense) refuse(input, "dense");
+        if (!takes_dtypes_ && !is_real(input.dtype)) refuse(input, "float32 or float64");
+    }
+    for (std::size_t i = 0; i < weights->size(); ++i)
+        if (const Constant* weight = weights->get(i); weight && !is_real(weight->spec.dtype))
+            refuse(weight->spec, "float32 or float64");
     return make(std::move(inputs), std::move(weights), attributes, threads);
 }
 

@@ -14,6 +14,8 @@
 //   static std::string_view guess(const P&);                  if it does: what "guess" stands for
 //   static constexpr bool takes_layouts;                      if it does: inputs may be other than
 //                                                             dense
+//   static constexpr bool takes_dtypes;                       if it does: inputs may be other than
+//                                                             floating-point
 #pragma once
 
 #include <functional>
@@ -207,7 +209,8 @@ class Problem {
 
 class Operation {
   public:
-    Operation(const AlgorithmTable& algorithms, bool guesses, bool takes_layouts);
+    Operation(const AlgorithmTable& algorithms, bool guesses, bool takes_layouts,
+              bool takes_dtypes);
     virtual ~Operation() = default;
 
     std::string_view name() const { return algorithms_.op(); }
@@ -224,13 +227,14 @@ class Operation {
                                           const Attributes& attributes, int threads) const = 0;
 
     const AlgorithmTable& algorithms_;
-    const bool guesses_, takes_layouts_;
+    const bool guesses_, takes_layouts_, takes_dtypes_;
 };
 
 template <typename P>
 class OperationOf final : public Operation {
   public:
-    OperationOf() : Operation(Registry<P>::instance(), guesses, requires { P::takes_layouts; }) {}
+    OperationOf() : Operation(Registry<P>::instance(), guesses, requires { P::takes_layouts; },
+                    requires { P::takes_dtypes; }) {}
 
   private:
     static constexpr bool guesses = requires(const P& problem) { P::guess(problem); };

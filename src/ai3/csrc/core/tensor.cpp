@@ -95,7 +95,7 @@ void copy_strided(DType dtype, const Shape& shape, const Index* strides, const v
         std::memcpy(to, from, std::size_t(count) * size_of(dtype));
         return;
     }
-    with_type(dtype, [&](auto zero) {
+    with_storage(dtype, [&](auto zero) {
         using T = decltype(zero);
         // The first two dimensions give enough slices for every thread.
         const std::size_t dims = shape.size();

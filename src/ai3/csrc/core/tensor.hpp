@@ -23,20 +23,55 @@ namespace ai3 {
 using Index = std::int64_t;
 using Shape = std::vector<Index>;
 
-enum class DType : std::uint8_t { f32, f64 };
+enum class DType : std::uint8_t { f32, f64, i64, i32, u8, boolean };
 
-constexpr std::size_t size_of(DType dtype) { return dtype == DType::f32 ? 4 : 8; }
-constexpr std::string_view name_of(DType dtype) {
-    return dtype == DType::f32 ? "float32" : "float64";
+constexpr DType dtypes[] = {DType::f32, DType::f64, DType::i64,
+                            DType::i32, DType::u8,  DType::boolean};
+
+constexpr std::size_t size_of(DType dtype) {
+    return dtype == DType::f32 || dtype == DType::i32 ? 4
+           : dtype == DType::f64 || dtype == DType::i64 ? 8
+                                                        : 1;
 }
+constexpr std::string_view name_of(DType dtype) {
+    constexpr std::string_view names[] = {"float32", "float64", "int64", "int32", "uint8", "bool"};
+    return names[std::size_t(dtype)];
+}
+// Whether it is one of the floating-point types, in which most operations compute.
+constexpr bool is_real(DType dtype) { return dtype == DType::f32 || dtype == DType::f64; }
 
 template <typename T>
 constexpr DType dtype_of = sizeof(T) == 4 ? DType::f32 : DType::f64;
 
-// Calls `f` with a zero of the C++ type that `dtype` names.
+// Calls `f` with a zero of the C++ type that a floating-point `dtype` names.
 template <typename F>
 decltype(auto) with_type(DType dtype, F&& f) {
     return dtype == DType::f32 ? f(float{}) : f(double{});
+}
+
+// Calls `f` with a zero of a C++ type of the dtype's size: for what only moves elements.
+template <typename F>
+decltype(auto) with_storage(DType dtype, F&& f) {
+    return size_of(dtype) == 1 ? f(std::uint8_t{})
+           : size_of(dtype) == 4 ? f(float{})
+                                 : f(double{});
+}
+
+// Calls `f` with a zero of the C++ type of the dtype's values; bool's is uint8_t.
+template <typename F>
+decltype(auto) with_value(DType dtype, F&& f) {
+    switch (dtype) {
+        case DType::f32:
+            return f(float{});
+        case DType::f64:
+            return f(double{});
+        case DType::i64:
+            return f(std::int64_t{});
+        case DType::i32:
+            return f(std::int32_t{});
+        default:
+            return f(std::uint8_t{});
+    }
 }
 
 std::string to_string(const Shape& shape);

@@ -32,12 +32,26 @@ struct Remap {
     }
 };
 
+// A number as an element of the dtype, held in a T of its size.
+template <typename T>
+T stored(DType dtype, double number) {
+    T held;
+    with_value(dtype, [&](auto zero) {
+        const auto value = dtype == DType::boolean ? decltype(zero)(number != 0)
+                                                   : decltype(zero)(number);
+        std::memcpy(&held, &value, std::min(sizeof(held), sizeof(value)));
+    });
+    return held;
+}
+
 // Rows of the output, as long as they are one run of the input, or made of few. Each thread writes
 // an even share of the output.
 template <typename T>
 class RemapPlan final : public Plan {
   public:
-    RemapPlan(const Remap& remap, int threads) : fill(T(remap.fill)), threads(threads) {
+    // Elements are moved as they are: T need only have the dtype's size.
+    RemapPlan(const Remap& remap, DType dtype, int threads)
+        : fill(stored<T>(dtype, remap.fill)), threads(threads) {
         const Shape strides = dense_strides(remap.input);
         // The last dimensions that stay as they are make up one run of elements.
         std::size_t dims = remap.input.size();
@@ -148,16 +162,16 @@ class RemapPlan final : public Plan {
     }
 
     static void copy(const T* in, T* out, Index n) {
-        constexpr Index W = lanes<T>;
-        if (n > 8 * W) {
-            std::memcpy(out, in, std::size_t(n) * sizeof(T));
-            return;
+        if constexpr (sizeof(T) > 1) {
+            constexpr Index W = lanes<T>;
+            if (n <= 8 * W) {
+                for (; n >= W; n -= W, in += W, out += W) store(out, load(in));
+                const auto rest = LaneMask<T>::first(n);
+                if (n > 0) rest.store(out, rest.load(in));
+                return;
+            }
         }
-        for (; n >= W; n -= W, in += W, out += W) store(out, load(in));
-        if (n > 0) {
-            const auto rest = LaneMask<T>::first(n);
-            rest.store(out, rest.load(in));
-        }
+        std::memcpy(out, in, std::size_t(n) * sizeof(T));
     }
 
     T fill;

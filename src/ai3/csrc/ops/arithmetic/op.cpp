@@ -1,33 +1,8 @@
 #include "ops/arithmetic/op.hpp"
 
-#include "core/shape.hpp"
+#include "kernels/broadcast.hpp"
 
 namespace ai3 {
-
-namespace {
-
-Index channels(const Spec& spec) { return spec.shape[spec.shape.size() - 3]; }
-
-// The shape that an image's memory has as a dense array, channels last, or in blocks.
-Shape held_shape(const Spec& spec, Layout layout) {
-    Shape shape = spec.shape;
-    if (layout == Layout::dense || shape.empty() || elements(shape) == 1) return shape;
-    const std::size_t c = shape.size() - 3;
-    const Index lanes = layout == Layout::blocked ? channel_block(spec.dtype) : shape[c];
-    shape[c] = layout == Layout::blocked ? (shape[c] + lanes - 1) / lanes : 1;
-    shape.push_back(lanes);
-    return shape;
-}
-
-// Whether a dense array has the memory that it would have in another layout.
-bool same_memory(const Spec& spec, Layout layout) {
-    const Shape& shape = spec.shape;
-    if (elements(shape) == 1) return true;
-    return shape.size() >= 3 && shape[shape.size() - 1] == 1 && shape[shape.size() - 2] == 1 &&
-           (layout != Layout::blocked || channels(spec) % channel_block(spec.dtype) == 0);
-}
-
-}  // namespace
 
 ArithmeticProblem::ArithmeticProblem(Arithmetic function, const std::vector<Spec>& inputs,
                                      const WeightSet& weights, const Attributes& attributes,
@@ -44,25 +19,16 @@ ArithmeticProblem::ArithmeticProblem(Arithmetic function, const std::vector<Spec
     alpha = function == Arithmetic::add   ? attributes.real("alpha", 1)
             : function == Arithmetic::sub ? -attributes.real("alpha", 1)
                                           : 1;
-    Layout layout = inputs[0].layout;
-    if (layout == Layout::dense) layout = inputs[1].layout;
-    spec = {dtype, broadcast_shape(name_of(function), inputs[0].shape, inputs[1].shape), layout};
-    for (const Spec& input : inputs)
-        if ((input.layout != layout && !same_memory(input, layout)) ||
-            (input.layout == Layout::blocked && channels(input) != channels(spec)) ||
-            (layout != Layout::dense && spec.shape.size() > 4))
-            refuse("the layouts of " + to_string(inputs[0]) + " and " + to_string(inputs[1]) +
-                   " do not go together");
-    if (layout == Layout::blocked && function == Arithmetic::div &&
-        channels(spec) % channel_block(dtype) != 0)
+    Broadcast broadcast(name_of(function), inputs);
+    spec = {dtype, broadcast.shape, broadcast.layout};
+    if (function == Arithmetic::div && !whole_blocks(spec))
         // What fills up the last block might be divided by zero.
-        refuse("the input " + to_string(inputs[inputs[0].layout != layout]) + " must be dense");
+        refuse("the input " + to_string(inputs[broadcast.other]) + " must be dense");
     size = spec.held();
     if (size == 0) return;
-    const Shape a = held_shape(inputs[0], layout), b = held_shape(inputs[1], layout);
-    shape = held_shape(spec, layout);
-    a_strides = broadcast_strides(a, shape);
-    b_strides = broadcast_strides(b, shape);
+    shape = std::move(broadcast.held);
+    a_strides = std::move(broadcast.strides[0]);
+    b_strides = std::move(broadcast.strides[1]);
 }
 
 void ArithmeticProblem::reference(const void* const* inputs, const WeightSet&, void* output) const {

@@ -1,7 +1,5 @@
 // Arithmetic of two arrays, element by element, the shapes broadcast as in numpy:
-// add a + alpha * b, sub a - alpha * b, mul a * b, div a / b. Images in another layout than dense
-// go with images of the same layout, and with dense ones of a single element or, if the channels
-// are whole blocks, of one pixel.
+// add a + alpha * b, sub a - alpha * b, mul a * b, div a / b. Images as Broadcast takes them.
 #pragma once
 
 #include "core/operation.hpp"

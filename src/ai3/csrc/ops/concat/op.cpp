@@ -59,7 +59,7 @@ Concat::Concat(const std::vector<Spec>& inputs, const WeightSet& weights,
 }
 
 void Concat::reference(const void* const* inputs, const WeightSet&, void* output) const {
-    with_type(dtype, [&](auto zero) {
+    with_storage(dtype, [&](auto zero) {
         using T = decltype(zero);
         T* out = static_cast<T*>(output);
         for (Index row = 0; row < rows; ++row)

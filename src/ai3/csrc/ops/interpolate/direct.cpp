@@ -83,7 +83,7 @@ std::unique_ptr<Plan> nearest_plan(const Interpolate& p) {
     Remap remap({p.N, p.C, p.IH, p.IW});
     remap.source[2] = p.rows.index;
     remap.source[3] = p.columns.index;
-    return std::make_unique<RemapPlan<T>>(remap, p.threads);
+    return std::make_unique<RemapPlan<T>>(remap, p.dtype, p.threads);
 }
 
 class Direct final : public Algorithm<Interpolate> {

@@ -172,11 +172,19 @@ class Direct final : public Algorithm<Permute> {
     }
 
     std::unique_ptr<Plan> plan(const Permute& p, const WeightSet&) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+        return with_storage(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             using T = decltype(zero);
-            std::vector<Dimension> dims = merged(p);
-            if (dims[0].in == 1) return std::make_unique<CopyRows<T>>(std::move(dims), p.threads);
-            return std::make_unique<TransposePlanes<T>>(std::move(dims), p.threads);
+            if constexpr (sizeof(T) == 1) {
+                // Masks are small, and registers transpose no bytes.
+                return make_plan([p](const void* const* inputs, void* output, std::byte*) {
+                    p.reference(inputs, WeightSet({}), output);
+                });
+            } else {
+                std::vector<Dimension> dims = merged(p);
+                if (dims[0].in == 1)
+                    return std::make_unique<CopyRows<T>>(std::move(dims), p.threads);
+                return std::make_unique<TransposePlanes<T>>(std::move(dims), p.threads);
+            }
         });
     }
 };

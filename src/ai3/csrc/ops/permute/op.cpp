@@ -54,7 +54,7 @@ Permute::Permute(const std::vector<Spec>& inputs, const WeightSet& weights,
 }
 
 void Permute::reference(const void* const* inputs, const WeightSet&, void* output) const {
-    with_type(dtype, [&](auto zero) {
+    with_storage(dtype, [&](auto zero) {
         using T = decltype(zero);
         const T* input = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);

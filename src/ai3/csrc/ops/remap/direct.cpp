@@ -11,8 +11,8 @@ class Direct final : public Algorithm<P> {
     std::string_view name() const override { return "direct"; }
 
     std::unique_ptr<Plan> plan(const P& p, const WeightSet&) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
-            return std::make_unique<RemapPlan<decltype(zero)>>(p.remap, p.threads);
+        return with_storage(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+            return std::make_unique<RemapPlan<decltype(zero)>>(p.remap, p.dtype, p.threads);
         });
     }
 };

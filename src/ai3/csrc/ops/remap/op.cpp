@@ -52,7 +52,7 @@ void RemapProblem::set(Remap made) {
 }
 
 void RemapProblem::reference(const void* const* inputs, const WeightSet&, void* output) const {
-    with_type(dtype, [&](auto zero) {
+    with_storage(dtype, [&](auto zero) {
         using T = decltype(zero);
         const T* input = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
@@ -63,7 +63,7 @@ void RemapProblem::reference(const void* const* inputs, const WeightSet&, void* 
                 const Index from = remap.source[d][std::size_t(rest % shape[d])];
                 at = from < 0 || at < 0 ? -1 : at + from * strides[d];
             }
-            out[i] = at < 0 ? T(remap.fill) : input[at];
+            out[i] = at < 0 ? stored<T>(dtype, remap.fill) : input[at];
         }
     });
 }

@@ -7,6 +7,8 @@
 namespace ai3 {
 
 struct RemapProblem {
+    static constexpr bool takes_dtypes = true;
+
     RemapProblem(std::string_view op, const std::vector<Spec>& inputs, const WeightSet& weights,
                  int threads);
 
