@@ -186,6 +186,7 @@ OPERATIONS: dict[str, Operation] = {
                 ),
             )
         ),
+        Operation("pointwise", inputs=-1, attributes={"program": REQUIRED}, in_place=True),
         Operation(
             "concat",
             functions=("torch.cat", "torch.concat", "torch.concatenate"),

@@ -123,6 +123,9 @@ def problem(op: str, inputs: Sequence[Spec], weights: Weights | None = None, att
     The problem of an operation; ValueError says what does not fit. threads=0: as now set.
     """
 
+def pointwise_functions() -> dict[str, int]:
+    """The functions of pointwise programs, and how many operands each takes."""
+
 def algorithms() -> dict[str, list[str]]:
     """Every operation with the names of its algorithms."""
 

@@ -11,6 +11,7 @@ from ai3.graph.eliminate import eliminate
 from ai3.graph.fold_constants import fold_constants
 from ai3.graph.fuse_epilogues import fuse_epilogues
 from ai3.graph.fuse_expansions import fuse_expansions
+from ai3.graph.fuse_pointwise import fuse_pointwise
 from ai3.graph.fuse_shuffles import fuse_shuffles
 from ai3.graph.graph import CONSTANT, Graph
 from ai3.graph.memory import place_values
@@ -22,6 +23,7 @@ PASSES: tuple[Callable[[Graph, WeightStore], Graph], ...] = (
     fuse_shuffles,
     eliminate,
     fuse_epilogues,
+    fuse_pointwise,
     choose_layouts,
     fuse_expansions,
 )

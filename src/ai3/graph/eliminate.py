@@ -70,5 +70,6 @@ _SAME: dict[str, Callable[[Node, _core.Spec], bool]] = {
     "pad": _pads_nothing,
     "roll": _turns_nothing,
     "slice": _forward,
+    "pointwise": lambda node, spec: node.attributes["program"] == f"{spec.dtype}(x0)",
 }
 """For an operation, whether an output of the input's shape is the input."""

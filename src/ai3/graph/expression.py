@@ -94,6 +94,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "unflattened": _unflattened,
     "chunk": _chunk,
     "stop": _stop,
+    "per channel": lambda channels, shape: (channels, *([1] * (len(shape) - 2))),
     "full": np.full,
     "arange": np.arange,
     "window mask": window_mask,

@@ -9,6 +9,7 @@ import numpy as np
 from ai3 import _core
 from ai3.graph import expression
 from ai3.graph.graph import CONSTANT, Graph, Node
+from ai3.graph.program import Composer, literal, program_of
 from ai3.graph.weights import WeightStore
 
 
@@ -19,16 +20,18 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
     """
     specs = dict(zip(graph.inputs, inputs, strict=True))
     shapes: dict[str, tuple[int, ...]] = {name: spec.shape for name, spec in specs.items()}
+    numbers: dict[str, bool | int | float] = {}
+    real = _real_dtype(graph, inputs)
     nodes = []
     for node in graph.nodes:
         try:
             if node.op == CONSTANT:
-                node = _constant(node, shapes, inputs[0].dtype if inputs else "float32")
+                node = _constant(node, shapes, real, numbers)
                 array = node.weights[0]
                 assert array is not None
                 specs[node.name] = _core.Spec(array.dtype.name, array.shape)
             else:
-                node = replace(node, attributes=_attributes(node, shapes))
+                node = _typed(replace(node, attributes=_attributes(node, shapes)), specs, numbers)
                 specs[node.name] = problem_of(node, specs, weights).output
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
             raise ValueError(f"{node.label}: {error}") from None
@@ -60,8 +63,50 @@ def _attributes(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, 
     }
 
 
-def _constant(node: Node, shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Node:
+def _real_dtype(graph: Graph, inputs: Sequence[_core.Spec]) -> str:
+    """The floating-point type of numbers: the inputs' or, where none has one, the weights'."""
+    given = [spec.dtype for spec in inputs]
+    held = (w.dtype.name for node in graph.nodes for w in node.weights if w is not None)
+    return next((d for d in (*given, *held) if d in REAL), "float32")
+
+
+REAL = ("float32", "float64")
+
+
+def _constant(
+    node: Node,
+    shapes: Mapping[str, tuple[int, ...]],
+    real: str,
+    numbers: dict[str, bool | int | float],
+) -> Node:
     if node.weights:
         return node
     value = expression.evaluate(node.attributes["value"], shapes)
+    if isinstance(value, bool | int | float):
+        numbers[node.name] = value
+    dtype = node.attributes.get("dtype", real)
     return replace(node, attributes={}, weights=(np.asarray(value, dtype=dtype),))
+
+
+def _typed(
+    node: Node, specs: Mapping[str, _core.Spec], numbers: Mapping[str, bool | int | float]
+) -> Node:
+    """Arithmetic and activations on other types than one floating-point one, as the program that
+    promotes types as torch does; in it numbers are numbers, not arrays of the network's type."""
+    program = program_of(node.op, node.attributes)
+    if program is None or (node.op == "pointwise" and not numbers.keys() & set(node.inputs)):
+        return node
+    dtypes = {specs[name].dtype for name in node.inputs}
+    if node.op != "pointwise" and len(dtypes) == 1 and dtypes <= set(REAL):
+        return node
+    inputs = [name for name in node.inputs if name not in numbers]
+    if not inputs:
+        return node
+    composer = Composer()
+    operands = [
+        literal(numbers[name]) if name in numbers else composer.input(name) for name in node.inputs
+    ]
+    text = composer.text(composer.include(program, operands))
+    return replace(
+        node, op="pointwise", inputs=tuple(composer.inputs), attributes={"program": text}
+    )

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from ai3 import arrays
+from ai3 import _core, arrays
 from ai3.errors import UnsupportedCallableError
 from ai3.graph import Expression, Graph, Node, Record, Weight
 from ai3.graph.graph import CONSTANT, FOREIGN
@@ -106,9 +106,25 @@ class Capture:
         self._nodes.append(Node(name, op, names, given, kept, self._module_name))
         if self._module is not None:
             self._modules[name] = self._module
-        if row.view and isinstance(inputs[0], Value):
-            return Value(name, inputs[0].memory)
-        return Value(name)
+        values = [item if isinstance(item, Value) else None for item in inputs]
+        dtype = self._result_dtype(op, given, values)
+        if row.view and values[0] is not None:
+            return Value(name, values[0].memory, dtype)
+        return Value(name, dtype=dtype)
+
+    def _result_dtype(
+        self, op: str, attributes: Mapping[str, Any], inputs: Sequence[Value | None]
+    ) -> torch.dtype | None:
+        """What is known of the result's dtype; None for the network's floating-point type."""
+        known = [value.dtype if value is not None else None for value in inputs]
+        if op == "pointwise":
+            specs = [_core.Spec(_dtype_name(dtype or self.dtype), (2,)) for dtype in known]
+            program = {"program": attributes["program"]}
+            found = getattr(torch, _core.problem(op, specs, None, program).output.dtype)
+            return None if found == self.dtype else found
+        if op in ("add", "sub", "mul"):
+            return known[0] if None not in known else None
+        return known[0] if known and op != "div" else None
 
     def value(self, item: Any) -> Value:
         """A tensor or a number as a value of the graph."""
@@ -119,14 +135,16 @@ class Capture:
         if isinstance(item, torch.Tensor):
             if id(item) not in self._constants:
                 name = self._unique(f"{self._node_name}_constant")
-                self._nodes.append(Node(name, CONSTANT, (), {}, (self._weight(item),)))
-                self._constants[id(item)] = Value(name)
+                array, dtype = self._constant(item)
+                self._nodes.append(Node(name, CONSTANT, (), {}, (array,)))
+                self._constants[id(item)] = Value(name, dtype=dtype)
             return self._constants[id(item)]
-        if isinstance(item, bool) or not isinstance(item, int | float | Expression):
+        if not isinstance(item, bool | int | float | Expression):
             raise Refusal(f"{item!r} is not a tensor that the network computes")
         name = self._unique(f"{self._node_name}_scalar")
         self._nodes.append(Node(name, CONSTANT, (), {"value": item}))
-        return Value(name)
+        dtypes = {bool: torch.bool, int: torch.int64}
+        return Value(name, dtype=dtypes.get(type(item)))
 
     def computed(self, value: Expression) -> Value:
         """An array that depends on the inputs' shapes."""
@@ -141,9 +159,16 @@ class Capture:
     @property
     def dtype(self) -> torch.dtype:
         """Of the network's floating-point tensors."""
+        return self._dtype or self._own_dtype
+
+    @property
+    def _own_dtype(self) -> torch.dtype:
         parameter = next(iter(self._trace.root.parameters()), None)
-        found = torch.get_default_dtype() if parameter is None else parameter.dtype
-        return self._dtype or found
+        return torch.get_default_dtype() if parameter is None else parameter.dtype
+
+    def real(self, dtype: torch.dtype) -> torch.dtype:
+        """A floating-point dtype that the network names: its own is the model's."""
+        return self.dtype if dtype == self._own_dtype else dtype
 
     # The interpreter.
 
@@ -428,6 +453,18 @@ class Capture:
             self._weights[id(tensor)] = tensor, arrays.to_numpy(source, copy=True)
         return self._weights[id(tensor)][1]
 
+    def _constant(self, tensor: torch.Tensor) -> tuple[Weight, torch.dtype | None]:
+        """A tensor that is no weight, with its dtype where that is no floating-point one."""
+        if tensor.dtype.is_floating_point:
+            return self._weight(tensor), None
+        kept = torch.int32 if tensor.dtype in (torch.int8, torch.int16) else tensor.dtype
+        if kept not in (torch.int32, torch.int64, torch.uint8, torch.bool):
+            raise Refusal(f"a tensor of {tensor.dtype}")
+        if id(tensor) not in self._weights:
+            array = arrays.to_numpy(tensor.detach().to(kept), copy=True)
+            self._weights[id(tensor)] = tensor, array
+        return self._weights[id(tensor)][1], kept
+
     def _unique(self, name: str) -> str:
         name, number = name or "value", 1
         unique = name
@@ -474,6 +511,10 @@ def _attribute(root: nn.Module, name: str) -> Any:
     for part in name.split("."):
         value = getattr(value, part)
     return value
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _torch_dtype(dtype: Any) -> torch.dtype | None:

@@ -12,10 +12,12 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """A tensor that the graph computes; views of one another have the same `memory`."""
+    """A tensor that the graph computes; views of one another have the same `memory`. `dtype` is
+    torch's where it is known to be other than the network's floating-point type."""
 
     name: str
     memory: object = field(default_factory=object)
+    dtype: Any = None
 
 
 @dataclass(frozen=True, eq=False)

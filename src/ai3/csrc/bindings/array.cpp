@@ -198,7 +198,7 @@ nanobind::dlpack::dtype dlpack_dtype(DType dtype) {
 std::string dtype_names() {
     std::string names;
     for (DType known : dtypes)
-        names += (known == dtypes[0]                 ? ""
+        names += (known == dtypes[0]              ? ""
                   : known == *std::rbegin(dtypes) ? " or "
                                                   : ", ") +
                  std::string(name_of(known));

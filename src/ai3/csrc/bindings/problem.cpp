@@ -1,3 +1,4 @@
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -8,6 +9,7 @@
 #include "bindings/array.hpp"
 #include "core/executor.hpp"
 #include "core/workspace.hpp"
+#include "ops/pointwise/functions.hpp"
 
 namespace ai3 {
 
@@ -41,6 +43,15 @@ std::vector<const void*> data_of(const Problem& problem, std::vector<Constant>& 
 }  // namespace
 
 void bind_problem(nb::module_& module) {
+    module.def(
+        "pointwise_functions",
+        [] {
+            std::map<std::string, int> operands;
+            for (const FunctionRow& row : function_rows)
+                operands[std::string(row.name)] = row.operands;
+            return operands;
+        },
+        "The functions of pointwise programs, and how many operands each takes.");
     nb::class_<Spec>(module, "Spec", "The dtype, shape and layout of an array.")
         .def(
             "__init__",

@@ -31,9 +31,8 @@ int get_buffer(PyObject* object, Py_buffer* view, int flags) {
     view->len = Py_ssize_t(tensor->spec.bytes());
     view->readonly = 0;
     view->itemsize = item;
-    view->format = (flags & PyBUF_FORMAT)
-                       ? const_cast<char*>(buffer_format(tensor->spec.dtype))
-                       : nullptr;
+    view->format =
+        (flags & PyBUF_FORMAT) ? const_cast<char*>(buffer_format(tensor->spec.dtype)) : nullptr;
     view->ndim = int(shape.size());
     view->shape = (flags & PyBUF_ND) ? extents : nullptr;
     view->strides = (flags & PyBUF_STRIDES) == PyBUF_STRIDES ? strides : nullptr;
@@ -53,9 +52,8 @@ PyType_Slot slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(get_buffer)},
 nb::ndarray<nb::array_api> as_ndarray(nb::handle self) {
     Tensor& tensor = nb::cast<Tensor&>(self);
     std::vector<std::size_t> shape(tensor.spec.shape.begin(), tensor.spec.shape.end());
-    return nb::ndarray<nb::array_api>(
-        tensor.memory.data(), shape.size(), shape.data(), self, nullptr,
-        dlpack_dtype(tensor.spec.dtype));
+    return nb::ndarray<nb::array_api>(tensor.memory.data(), shape.size(), shape.data(), self,
+                                      nullptr, dlpack_dtype(tensor.spec.dtype));
 }
 
 nb::object to_numpy(nb::handle self) { return nb::module_::import_("numpy").attr("asarray")(self); }

@@ -233,8 +233,10 @@ class Operation {
 template <typename P>
 class OperationOf final : public Operation {
   public:
-    OperationOf() : Operation(Registry<P>::instance(), guesses, requires { P::takes_layouts; },
-                    requires { P::takes_dtypes; }) {}
+    OperationOf()
+        : Operation(
+              Registry<P>::instance(), guesses, requires { P::takes_layouts; },
+              requires { P::takes_dtypes; }) {}
 
   private:
     static constexpr bool guesses = requires(const P& problem) { P::guess(problem); };

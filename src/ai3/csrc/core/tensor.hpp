@@ -29,7 +29,7 @@ constexpr DType dtypes[] = {DType::f32, DType::f64, DType::i64,
                             DType::i32, DType::u8,  DType::boolean};
 
 constexpr std::size_t size_of(DType dtype) {
-    return dtype == DType::f32 || dtype == DType::i32 ? 4
+    return dtype == DType::f32 || dtype == DType::i32   ? 4
            : dtype == DType::f64 || dtype == DType::i64 ? 8
                                                         : 1;
 }
@@ -52,9 +52,7 @@ decltype(auto) with_type(DType dtype, F&& f) {
 // Calls `f` with a zero of a C++ type of the dtype's size: for what only moves elements.
 template <typename F>
 decltype(auto) with_storage(DType dtype, F&& f) {
-    return size_of(dtype) == 1 ? f(std::uint8_t{})
-           : size_of(dtype) == 4 ? f(float{})
-                                 : f(double{});
+    return size_of(dtype) == 1 ? f(std::uint8_t{}) : size_of(dtype) == 4 ? f(float{}) : f(double{});
 }
 
 // Calls `f` with a zero of the C++ type of the dtype's values; bool's is uint8_t.

@@ -37,8 +37,8 @@ template <typename T>
 T stored(DType dtype, double number) {
     T held;
     with_value(dtype, [&](auto zero) {
-        const auto value = dtype == DType::boolean ? decltype(zero)(number != 0)
-                                                   : decltype(zero)(number);
+        const auto value =
+            dtype == DType::boolean ? decltype(zero)(number != 0) : decltype(zero)(number);
         std::memcpy(&held, &value, std::min(sizeof(held), sizeof(value)));
     });
     return held;

@@ -30,16 +30,47 @@ def _dropout(
     return x
 
 
-@lowers("Tensor.to", "Tensor.type", "Tensor.type_as", "Tensor.float", "Tensor.double")
+def converted(b: Builder, x: Value, dtype: torch.dtype) -> Value:
+    """The tensor in another of the core's dtypes; the network's own stands for the model's."""
+    if dtype.is_floating_point:
+        dtype = b.real(dtype)
+    if dtype not in _DTYPES:
+        raise Refusal(f"a conversion to {dtype}")
+    if dtype == (x.dtype or b.dtype):
+        return x
+    return b.add("pointwise", [x], {"program": f"{str(dtype).removeprefix('torch.')}(x0)"})
+
+
+_DTYPES = (torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool)
+
+
+@lowers("Tensor.to", "Tensor.type", "Tensor.type_as")
 def _to(b: Builder, x: Value, *args: Any, **kwargs: Any) -> Value:
-    wanted = [
-        a for a in (*args, *kwargs.values()) if isinstance(a, torch.dtype | str | torch.device)
-    ]
-    if any(isinstance(a, torch.dtype) and a != b.dtype for a in wanted) or any(
-        not isinstance(a, torch.dtype) and torch.device(a).type != "cpu" for a in wanted
-    ):
-        raise Refusal("a conversion to another dtype or device")
+    for wanted in (*args, *kwargs.values()):
+        if isinstance(wanted, torch.dtype):
+            x = converted(b, x, wanted)
+        elif isinstance(wanted, Value):
+            x = converted(b, x, wanted.dtype or b.dtype)
+        elif isinstance(wanted, torch.Tensor):
+            x = converted(b, x, wanted.dtype)
+        elif isinstance(wanted, str | torch.device) and torch.device(wanted).type != "cpu":
+            raise Refusal("a conversion to another device")
     return x
+
+
+for _name, _dtype in (
+    ("float", torch.float32),
+    ("double", torch.float64),
+    ("long", torch.int64),
+    ("int", torch.int32),
+    ("byte", torch.uint8),
+    ("bool", torch.bool),
+):
+
+    def _convert(b: Builder, x: Value, *, dtype: torch.dtype = _dtype, **_: Any) -> Value:
+        return converted(b, x, dtype)
+
+    lowers(f"Tensor.{_name}")(_convert)
 
 
 def _binary(op: str, *names: str) -> None:

@@ -69,7 +69,7 @@ def _count(items: list[Any], ellipsis: Any) -> int:
 
 
 @lowers("torch.chunk", "Tensor.chunk")
-def _chunk(b: Builder, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
+def chunk(b: Builder, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
     def piece(index: int) -> Value:
         bounds = Expression("chunk", (shape_of(x.name)[dim], chunks, index))
         return sliced(b, x, dim, bounds[0], bounds[1])

@@ -15,7 +15,7 @@ def _getattr(b: Builder, x: Value, name: str) -> Any:
     known: dict[str, Callable[[], Any]] = {
         "shape": lambda: shape_of(x.name),
         "ndim": lambda: rank(x),
-        "dtype": lambda: b.dtype,
+        "dtype": lambda: x.dtype or b.dtype,
         "device": lambda: torch.device("cpu"),
         "is_cuda": lambda: False,
         "requires_grad": lambda: False,
@@ -120,7 +120,7 @@ def _expand_as(b: Builder, x: Value, other: Value) -> Value:
 
 def view(b: Builder, op: str, x: Any, attributes: dict[str, Any]) -> Value:
     x = b.value(x)
-    return Value(b.add(op, [x], attributes).name, x.memory)
+    return Value(b.add(op, [x], attributes).name, x.memory, x.dtype)
 
 
 def spread(items: tuple[Any, ...]) -> Any:

@@ -10,7 +10,8 @@ namespace ai3 {
 namespace {
 
 constexpr Index block = 512;
-constexpr std::size_t register_bytes = block * 8;
+// Not a multiple of a page, as equal places of pages look to the processor like one.
+constexpr std::size_t register_bytes = block * 8 + 5 * cache_line;
 // Blocks worth another thread.
 constexpr Index grain = 16;
 
@@ -86,8 +87,7 @@ void apply(const void* const* operands, void* result, Index n) {
     [[maybe_unused]] const T* z = static_cast<const T*>(operands[row.operands > 2 ? 2 : 0]);
     R* out = static_cast<R*>(result);
     if constexpr (has_vectors<F, T>()) {
-        compute_elements(out, 0, n, false,
-                         [&](auto at) { return vectors<F, T>(at(x), at(y)); });
+        compute_elements(out, 0, n, false, [&](auto at) { return vectors<F, T>(at(x), at(y)); });
     } else {
 #pragma GCC ivdep
         for (Index i = 0; i < n; ++i) {
@@ -219,8 +219,8 @@ class PointwisePlan final : public Plan {
             std::vector<Place> operands;
             for (std::size_t o = 0; o < made.operands.size(); ++o) {
                 const bool condition = made.takes.size() == 3 && o == 0;
-                operands.push_back(as(condition ? DType::boolean : takes, made.operands[o],
-                                      results, p.program));
+                operands.push_back(
+                    as(condition ? DType::boolean : takes, made.operands[o], results, p.program));
             }
             const DType type = made.type.dtype, kept = computed_as(type);
             if (!made.function) {
@@ -256,10 +256,9 @@ class PointwisePlan final : public Plan {
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
         const Index blocks = (size_ + block - 1) / block;
-        const Index ranges =
-            always_threads
-                ? std::min<Index>(blocks, threads_)
-                : std::clamp<Index>(blocks / grain, 1, std::max(threads_, 1));
+        const Index ranges = always_threads
+                                 ? std::min<Index>(blocks, threads_)
+                                 : std::clamp<Index>(blocks / grain, 1, std::max(threads_, 1));
         parallel_for(threads_, ranges, [&](Index r, int thread) {
             std::byte* memory = workspace + std::size_t(thread) * registers_ * register_bytes;
             run_blocks(inputs, static_cast<std::byte*>(output), memory, blocks * r / ranges,
@@ -364,8 +363,7 @@ class PointwisePlan final : public Plan {
         if (past_cache) stream_fence();
     }
 
-    static void copy_out(const std::byte* from, std::byte* to, std::size_t bytes,
-                         bool past_cache) {
+    static void copy_out(const std::byte* from, std::byte* to, std::size_t bytes, bool past_cache) {
         constexpr std::size_t W = AI3_VECTOR_BYTES;
         std::size_t i = 0;
         if (past_cache)

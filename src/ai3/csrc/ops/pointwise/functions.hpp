@@ -75,13 +75,13 @@ inline T power(T x, T y) {
         return std::pow(x, y);
 }
 // What integers are already.
-#define AI3_ROUNDING(name, function)               \
-    template <typename T>                          \
-    inline T name(T x) {                           \
-        if constexpr (std::is_integral_v<T>)       \
-            return x;                              \
-        else                                       \
-            return function(x);                    \
+#define AI3_ROUNDING(name, function)         \
+    template <typename T>                    \
+    inline T name(T x) {                     \
+        if constexpr (std::is_integral_v<T>) \
+            return x;                        \
+        else                                 \
+            return function(x);              \
     }
 AI3_ROUNDING(rounded_down, std::floor)
 AI3_ROUNDING(rounded_up, std::ceil)
@@ -92,6 +92,13 @@ AI3_ROUNDING(rounded_to_zero, std::trunc)
 template <typename T>
 using Wrapping = std::conditional_t<std::is_integral_v<T>, std::uint64_t, T>;
 template <typename T>
+inline T magnitude_of(T x) {
+    if constexpr (std::is_integral_v<T>)
+        return x < 0 ? T(0 - std::uint64_t(x)) : x;
+    else
+        return std::fabs(x);
+}
+template <typename T>
 inline T shifted(T x, T by) {
     return by < 0 || by > 63 ? 0 : T(std::uint64_t(x) << by);
 }
@@ -101,79 +108,79 @@ inline T shifted_down(T x, T by) {
 }
 
 // ROW(name, operands, kind, formula)
-#define AI3_POINTWISE_FUNCTIONS(ROW)                                                         \
-    ROW(abs, 1, same, T(x < 0 ? T(Wrapping<T>(0) - Wrapping<T>(x)) : x == 0 ? T(0) : x))     \
-    ROW(neg, 1, same, T(-Wrapping<T>(x)))                                                    \
-    ROW(sign, 1, same, x != x ? x : T(T(x > 0) - T(x < 0)))                                  \
-    ROW(square, 1, same, T(Wrapping<T>(x) * Wrapping<T>(x)))                                 \
-    ROW(add, 2, same, T(Wrapping<T>(x) + Wrapping<T>(y)))                                    \
-    ROW(sub, 2, same, T(Wrapping<T>(x) - Wrapping<T>(y)))                                    \
-    ROW(mul, 2, same, T(Wrapping<T>(x) * Wrapping<T>(y)))                                    \
-    ROW(maximum, 2, same, x > y || x != x ? x : y)                                           \
-    ROW(minimum, 2, same, x < y || x != x ? x : y)                                           \
-    ROW(floor_divide, 2, same, quotient_down<T>(x, y))                                       \
-    ROW(remainder, 2, same, remainder_down<T>(x, y))                                         \
-    ROW(fmod, 2, same, remainder_to_zero<T>(x, y))                                           \
-    ROW(pow, 2, same, power<T>(x, y))                                                        \
-    ROW(floor, 1, same, rounded_down<T>(x))                                                  \
-    ROW(ceil, 1, same, rounded_up<T>(x))                                                     \
-    ROW(round, 1, same, rounded_to_even<T>(x))                                               \
-    ROW(trunc, 1, same, rounded_to_zero<T>(x))                                               \
-    ROW(relu, 1, same, x < 0 ? T(0) : x)                                                     \
-    ROW(div, 2, real, x / y)                                                                 \
-    ROW(reciprocal, 1, real, T(1) / x)                                                       \
-    ROW(sqrt, 1, real, std::sqrt(x))                                                         \
-    ROW(rsqrt, 1, real, T(1) / std::sqrt(x))                                                 \
-    ROW(exp, 1, real, std::exp(x))                                                           \
-    ROW(exp2, 1, real, std::exp2(x))                                                         \
-    ROW(expm1, 1, real, std::expm1(x))                                                       \
-    ROW(log, 1, real, std::log(x))                                                           \
-    ROW(log2, 1, real, std::log2(x))                                                         \
-    ROW(log10, 1, real, std::log10(x))                                                       \
-    ROW(log1p, 1, real, std::log1p(x))                                                       \
-    ROW(sin, 1, real, std::sin(x))                                                           \
-    ROW(cos, 1, real, std::cos(x))                                                           \
-    ROW(tan, 1, real, std::tan(x))                                                           \
-    ROW(asin, 1, real, std::asin(x))                                                         \
-    ROW(acos, 1, real, std::acos(x))                                                         \
-    ROW(atan, 1, real, std::atan(x))                                                         \
-    ROW(atan2, 2, real, std::atan2(x, y))                                                    \
-    ROW(sinh, 1, real, std::sinh(x))                                                         \
-    ROW(cosh, 1, real, std::cosh(x))                                                         \
-    ROW(asinh, 1, real, std::asinh(x))                                                       \
-    ROW(acosh, 1, real, std::acosh(x))                                                       \
-    ROW(atanh, 1, real, std::atanh(x))                                                       \
-    ROW(erf, 1, real, std::erf(x))                                                           \
-    ROW(erfc, 1, real, std::erfc(x))                                                         \
-    ROW(relu6, 1, real, T(activate(Activation::relu6, 1, double(x))))                        \
-    ROW(leaky_relu, 2, real, x < 0 ? x * y : x)                                              \
-    ROW(elu, 2, real, x < 0 ? y * std::expm1(x) : x)                                         \
-    ROW(silu, 1, real, T(activate(Activation::silu, 1, double(x))))                          \
-    ROW(hardswish, 1, real, T(activate(Activation::hardswish, 1, double(x))))                \
-    ROW(hardsigmoid, 1, real, T(activate(Activation::hardsigmoid, 1, double(x))))            \
-    ROW(sigmoid, 1, real, T(activate(Activation::sigmoid, 1, double(x))))                    \
-    ROW(tanh, 1, real, std::tanh(x))                                                         \
-    ROW(gelu, 1, real, T(activate(Activation::gelu, 1, double(x))))                          \
-    ROW(gelu_tanh, 1, real, T(activate(Activation::gelu_tanh, 1, double(x))))                \
-    ROW(eq, 2, compare, x == y)                                                              \
-    ROW(ne, 2, compare, x != y)                                                              \
-    ROW(lt, 2, compare, x < y)                                                               \
-    ROW(le, 2, compare, x <= y)                                                              \
-    ROW(gt, 2, compare, x > y)                                                               \
-    ROW(ge, 2, compare, x >= y)                                                              \
-    ROW(logical_and, 2, logic, x & y)                                                        \
-    ROW(logical_or, 2, logic, x | y)                                                         \
-    ROW(logical_xor, 2, logic, x ^ y)                                                        \
-    ROW(logical_not, 1, logic, x ^ 1)                                                        \
-    ROW(bitwise_and, 2, bits, T(x & y))                                                      \
-    ROW(bitwise_or, 2, bits, T(x | y))                                                       \
-    ROW(bitwise_xor, 2, bits, T(x ^ y))                                                      \
-    ROW(bitwise_not, 1, bits, T(sizeof(T) == 1 ? x ^ 1 : ~x))                                \
-    ROW(bitwise_left_shift, 2, bits, shifted<T>(x, y))                                       \
-    ROW(bitwise_right_shift, 2, bits, shifted_down<T>(x, y))                                 \
-    ROW(isnan, 1, test, x != x)                                                              \
-    ROW(isinf, 1, test, x - x != x - x && x == x)                                            \
-    ROW(isfinite, 1, test, x - x == x - x)                                                   \
+#define AI3_POINTWISE_FUNCTIONS(ROW)                                              \
+    ROW(abs, 1, same, magnitude_of<T>(x))                                         \
+    ROW(neg, 1, same, T(-Wrapping<T>(x)))                                         \
+    ROW(sign, 1, same, x != x ? x : T(T(x > 0) - T(x < 0)))                       \
+    ROW(square, 1, same, T(Wrapping<T>(x) * Wrapping<T>(x)))                      \
+    ROW(add, 2, same, T(Wrapping<T>(x) + Wrapping<T>(y)))                         \
+    ROW(sub, 2, same, T(Wrapping<T>(x) - Wrapping<T>(y)))                         \
+    ROW(mul, 2, same, T(Wrapping<T>(x) * Wrapping<T>(y)))                         \
+    ROW(maximum, 2, same, x > y || x != x ? x : y)                                \
+    ROW(minimum, 2, same, x < y || x != x ? x : y)                                \
+    ROW(floor_divide, 2, same, quotient_down<T>(x, y))                            \
+    ROW(remainder, 2, same, remainder_down<T>(x, y))                              \
+    ROW(fmod, 2, same, remainder_to_zero<T>(x, y))                                \
+    ROW(pow, 2, same, power<T>(x, y))                                             \
+    ROW(floor, 1, same, rounded_down<T>(x))                                       \
+    ROW(ceil, 1, same, rounded_up<T>(x))                                          \
+    ROW(round, 1, same, rounded_to_even<T>(x))                                    \
+    ROW(trunc, 1, same, rounded_to_zero<T>(x))                                    \
+    ROW(relu, 1, same, x < 0 ? T(0) : x)                                          \
+    ROW(div, 2, real, x / y)                                                      \
+    ROW(reciprocal, 1, real, T(1) / x)                                            \
+    ROW(sqrt, 1, real, std::sqrt(x))                                              \
+    ROW(rsqrt, 1, real, T(1) / std::sqrt(x))                                      \
+    ROW(exp, 1, real, std::exp(x))                                                \
+    ROW(exp2, 1, real, std::exp2(x))                                              \
+    ROW(expm1, 1, real, std::expm1(x))                                            \
+    ROW(log, 1, real, std::log(x))                                                \
+    ROW(log2, 1, real, std::log2(x))                                              \
+    ROW(log10, 1, real, std::log10(x))                                            \
+    ROW(log1p, 1, real, std::log1p(x))                                            \
+    ROW(sin, 1, real, std::sin(x))                                                \
+    ROW(cos, 1, real, std::cos(x))                                                \
+    ROW(tan, 1, real, std::tan(x))                                                \
+    ROW(asin, 1, real, std::asin(x))                                              \
+    ROW(acos, 1, real, std::acos(x))                                              \
+    ROW(atan, 1, real, std::atan(x))                                              \
+    ROW(atan2, 2, real, std::atan2(x, y))                                         \
+    ROW(sinh, 1, real, std::sinh(x))                                              \
+    ROW(cosh, 1, real, std::cosh(x))                                              \
+    ROW(asinh, 1, real, std::asinh(x))                                            \
+    ROW(acosh, 1, real, std::acosh(x))                                            \
+    ROW(atanh, 1, real, std::atanh(x))                                            \
+    ROW(erf, 1, real, std::erf(x))                                                \
+    ROW(erfc, 1, real, std::erfc(x))                                              \
+    ROW(relu6, 1, real, T(activate(Activation::relu6, 1, double(x))))             \
+    ROW(leaky_relu, 2, real, x < 0 ? x * y : x)                                   \
+    ROW(elu, 2, real, x < 0 ? y * std::expm1(x) : x)                              \
+    ROW(silu, 1, real, T(activate(Activation::silu, 1, double(x))))               \
+    ROW(hardswish, 1, real, T(activate(Activation::hardswish, 1, double(x))))     \
+    ROW(hardsigmoid, 1, real, T(activate(Activation::hardsigmoid, 1, double(x)))) \
+    ROW(sigmoid, 1, real, T(activate(Activation::sigmoid, 1, double(x))))         \
+    ROW(tanh, 1, real, std::tanh(x))                                              \
+    ROW(gelu, 1, real, T(activate(Activation::gelu, 1, double(x))))               \
+    ROW(gelu_tanh, 1, real, T(activate(Activation::gelu_tanh, 1, double(x))))     \
+    ROW(eq, 2, compare, x == y)                                                   \
+    ROW(ne, 2, compare, x != y)                                                   \
+    ROW(lt, 2, compare, x < y)                                                    \
+    ROW(le, 2, compare, x <= y)                                                   \
+    ROW(gt, 2, compare, x > y)                                                    \
+    ROW(ge, 2, compare, x >= y)                                                   \
+    ROW(logical_and, 2, logic, x& y)                                              \
+    ROW(logical_or, 2, logic, x | y)                                              \
+    ROW(logical_xor, 2, logic, x ^ y)                                             \
+    ROW(logical_not, 1, logic, x ^ 1)                                             \
+    ROW(bitwise_and, 2, bits, T(x& y))                                            \
+    ROW(bitwise_or, 2, bits, T(x | y))                                            \
+    ROW(bitwise_xor, 2, bits, T(x ^ y))                                           \
+    ROW(bitwise_not, 1, bits, T(sizeof(T) == 1 ? x ^ 1 : ~x))                     \
+    ROW(bitwise_left_shift, 2, bits, shifted<T>(x, y))                            \
+    ROW(bitwise_right_shift, 2, bits, shifted_down<T>(x, y))                      \
+    ROW(isnan, 1, test, x != x)                                                   \
+    ROW(isinf, 1, test, x - x != x - x && x == x)                                 \
+    ROW(isfinite, 1, test, x - x == x - x)                                        \
     ROW(where, 3, select, x ? y : z)
 
 enum class Kind : std::uint8_t { same, real, compare, logic, bits, test, select };
@@ -194,9 +201,9 @@ constexpr std::array function_rows{AI3_POINTWISE_FUNCTIONS(AI3_ROW)};
 
 // The formula of one function; where it selects, x is the condition.
 template <Function F, typename T>
-inline auto formula(std::conditional_t<function_rows[std::size_t(F)].kind == Kind::select,
-                                       std::uint8_t, T> x,
-                    [[maybe_unused]] T y, [[maybe_unused]] T z) {
+inline auto formula(
+    std::conditional_t<function_rows[std::size_t(F)].kind == Kind::select, std::uint8_t, T> x,
+    [[maybe_unused]] T y, [[maybe_unused]] T z) {
 #define AI3_ROW(name, operands, kind, value) \
     if constexpr (F == Function::name##_) return value;
     AI3_POINTWISE_FUNCTIONS(AI3_ROW)

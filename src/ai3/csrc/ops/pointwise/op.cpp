@@ -95,8 +95,8 @@ Number evaluate(DType dtype, const Number* v) {
                 return v[0].real;
         }();
         const auto result = formula<F, double>(x, v[1].real, v[2].real);
-        return {double(result), std::int64_t(kind == Kind::compare || kind == Kind::test ? result
-                                                                                         : 0)};
+        return {double(result),
+                std::int64_t(kind == Kind::compare || kind == Kind::test ? result : 0)};
     }
 }
 
@@ -137,7 +137,7 @@ void Pointwise::reference(const void* const* inputs, const WeightSet&, void* out
             if (step.function)
                 result = evaluations[std::size_t(*step.function)](step.takes.back(), given);
             const DType type = step.type.dtype;
-            const DType computed = !step.function ? step.takes[0]
+            const DType computed = !step.function  ? step.takes[0]
                                    : is_real(type) ? DType::f64
                                                    : DType::i64;
             if (!is_real(type) || !is_real(computed) || !step.function)

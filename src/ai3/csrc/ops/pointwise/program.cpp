@@ -73,7 +73,8 @@ class Parser {
     std::string word() {
         skip_spaces();
         const std::size_t begin = at_;
-        while (at_ < text_.size() && std::string_view("(),; ").find(text_[at_]) == std::string::npos)
+        while (at_ < text_.size() &&
+               std::string_view("(),; ").find(text_[at_]) == std::string::npos)
             ++at_;
         if (at_ == begin) fail("lacks a name or number");
         return text_.substr(begin, at_ - begin);
@@ -122,9 +123,8 @@ class Parser {
         const auto [end, error] = std::from_chars(begin, stop, number.real);
         if (error != std::errc() || end != stop) fail("has '" + name + "', which is no number");
         constexpr double most = 9223372036854774784.0;
-        number.integer = number.real == number.real
-                             ? std::int64_t(std::clamp(number.real, -most, most))
-                             : 0;
+        number.integer =
+            number.real == number.real ? std::int64_t(std::clamp(number.real, -most, most)) : 0;
         number.index = std::size_t(DType::f32);
         return number;
     }
