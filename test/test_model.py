@@ -251,7 +251,7 @@ def test_threads_share_a_model() -> None:
 def test_everything_unsupported_is_listed_with_its_place() -> None:
     class Inner(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.fft.fft(x).abs()
+            return torch.fft.fft(x).angle()
 
     class Unsupported(nn.Module):
         def __init__(self) -> None:
@@ -282,7 +282,9 @@ def test_wrong_input_is_told_with_the_layers_name() -> None:
     model = ai3.swap_backend(nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 3)))
     with pytest.raises(ValueError, match="1: conv2d: input must have 3 channels"):
         model(torch.randn(1, 2, 8, 8))
-    with pytest.raises(TypeError, match="float32 or float64, not int64"):
+    with pytest.raises(
+        TypeError, match=r"1: conv2d: the input int64\(1, 3, 8, 8\) must be float32 or float64"
+    ):
         model(torch.zeros(1, 3, 8, 8, dtype=torch.int64))
     with pytest.raises(TypeError, match="expected an array"):
         model("picture")

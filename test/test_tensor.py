@@ -66,10 +66,10 @@ def test_copy_and_pickle() -> None:
     "array",
     [
         np.zeros(3, np.float16),
-        np.zeros(3, np.int64),
+        np.zeros(3, np.int16),
         torch.zeros(3, dtype=torch.bfloat16),
         torch.zeros(3, dtype=torch.complex64),
-        torch.zeros(3, dtype=torch.bool),
+        torch.zeros(3, dtype=torch.int8),
         torch.zeros(3).to_sparse(),
         torch.zeros(3, device="meta"),
         "text",
@@ -116,3 +116,22 @@ def test_layers_give_back_the_type_that_they_were_given() -> None:
 def test_a_tensor_that_requires_grad_can_be_read() -> None:
     x = torch.randn(3, 4, requires_grad=True)
     assert torch.equal(layers.ReLU()(x), torch.relu(x.detach()))
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool],
+    ids=str,
+)
+def test_every_dtype_goes_in_and_out(dtype: torch.dtype) -> None:
+    x = torch.tensor([[0, 1, 1], [1, 0, 1]]).to(dtype)
+    tensor = ai3.Tensor(x)
+    assert tensor.dtype == str(dtype).removeprefix("torch.")
+    assert torch.equal(tensor.torch(), x)
+    assert tensor.torch().dtype == dtype
+    np.testing.assert_array_equal(tensor.numpy(), x.numpy())
+    assert tensor.numpy().dtype == x.numpy().dtype
+    assert memoryview(tensor).tolist() == x.tolist()
+    if not dtype.is_floating_point:
+        with pytest.raises(TypeError, match=r"relu: the input .* must be float32 or float64"):
+            layers.ReLU()(x)

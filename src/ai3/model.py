@@ -25,7 +25,7 @@ class Model:
     Made by `swap_backend`, or from layers that run one after the other. Takes inputs of any shape
     that the network takes: a plan for a shape is made when it is first met; the latest are kept.
     Safe to call from several threads at a time. Raises ValueError for a shape that does not fit
-    and TypeError for an array that is no float32 or float64 in CPU memory.
+    and TypeError for an array of a dtype that the network does not take, or not in CPU memory.
     """
 
     _kept_plans = 8

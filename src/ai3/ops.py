@@ -159,6 +159,11 @@ OPERATIONS: dict[str, Operation] = {
             weights=("weight", "bias", "running_mean", "running_var"),
             attributes={"eps": 1e-5},
         ),
+        Operation(
+            "batch_norm",
+            weights=("weight", "bias", "running_mean", "running_var"),
+            attributes={"eps": 1e-5},
+        ),
         *(
             Operation(
                 name,
@@ -171,19 +176,13 @@ OPERATIONS: dict[str, Operation] = {
                 ),
                 inputs=2,
                 attributes=attributes,
-                fixed=fixed,
                 in_place=True,
             )
-            for name, operator, attributes, fixed in (
-                ("add", "add", {"alpha": 1}, {}),
-                ("sub", "sub", {"alpha": 1}, {}),
-                ("mul", "mul", {}, {}),
-                (
-                    "div",
-                    "truediv",
-                    {"rounding_mode": None},
-                    {"rounding_mode": (None, "quotients are not rounded")},
-                ),
+            for name, operator, attributes in (
+                ("add", "add", {"alpha": 1}),
+                ("sub", "sub", {"alpha": 1}),
+                ("mul", "mul", {}),
+                ("div", "truediv", {}),
             )
         ),
         Operation("pointwise", inputs=-1, attributes={"program": REQUIRED}, in_place=True),
@@ -254,6 +253,24 @@ OPERATIONS: dict[str, Operation] = {
             )
             for name in ("mean", "sum", "amax")
         ),
+        *(
+            Operation(
+                name,
+                functions=(f"torch.{name}", f"Tensor.{name}"),
+                attributes={"dim": None, "keepdim": False},
+            )
+            for name in ("argmax", "argmin", "prod")
+        ),
+        *(Operation(name, attributes={"dim": None}) for name in ("cumsum", "cumprod")),
+        Operation("sort", attributes={"dim": -1, "descending": False}),
+        Operation(
+            "argsort",
+            functions=("torch.argsort", "Tensor.argsort"),
+            attributes={"dim": -1, "descending": False, "stable": True},
+        ),
+        *(Operation(name, inputs=2, attributes={"dim": 0}) for name in ("index_select", "gather")),
+        Operation("flip", attributes={"dims": REQUIRED}),
+        Operation("take", attributes={"dim": 0, "indices": REQUIRED}),
         Operation("matmul", inputs=2),
         Operation(
             "scaled_dot_product_attention",

@@ -48,6 +48,9 @@ class Tensor:
 
     def __repr__(self) -> str: ...
 
+class DTypeError(TypeError):
+    """An array of a dtype that an operation does not take."""
+
 class Spec:
     """The dtype, shape and layout of an array."""
 

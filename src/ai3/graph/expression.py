@@ -55,6 +55,46 @@ def _stop(index: int) -> int | None:
     return index + 1 or None
 
 
+def _triangle(rows: int, columns: int, diagonal: int) -> "np.ndarray[Any, Any]":
+    """Whether an element is on or below a diagonal."""
+    return np.tri(rows, columns, diagonal, dtype=bool)
+
+
+def _windows(extent: int, size: int, step: int, dilation: int = 1, inner: bool = True) -> Shape:
+    """The places of all windows along a dimension, window by window or, if not `inner`, place by
+    place."""
+    count = (extent - dilation * (size - 1) - 1) // step + 1
+    if inner:
+        return tuple(w * step + k * dilation for w in range(count) for k in range(size))
+    return tuple(w * step + k * dilation for k in range(size) for w in range(count))
+
+
+def _repeated(shape: Shape, times: Shape) -> tuple[Shape, Shape, Shape]:
+    """The shapes through which an array goes that is repeated so often along its dimensions: each
+    after one of extent 1, that expanded, both as one."""
+    shape = (1,) * (len(times) - len(shape)) + tuple(shape)
+    times = (1,) * (len(shape) - len(times)) + tuple(times)
+    pairs = list(zip(times, shape, strict=True))
+    apart = tuple(n for _, extent in pairs for n in (1, extent))
+    return apart, tuple(n for pair in pairs for n in pair), tuple(t * n for t, n in pairs)
+
+
+def _shuffle(shape: Shape, r: int, what: str) -> Shape:
+    """Of torch.pixel_shuffle and pixel_unshuffle of (*, C, H, W) the shape in which parts are
+    dimensions of their own, the permutation, and the result's shape."""
+    *outer, c, h, w = shape
+    n = len(outer)
+    found = {
+        "split": (*outer, c // (r * r), r, r, h, w),
+        "order": (*range(n), n, n + 3, n + 1, n + 4, n + 2),
+        "joined": (*outer, c // (r * r), h * r, w * r),
+        "unsplit": (*outer, c, h // r, r, w // r, r),
+        "unorder": (*range(n), n, n + 2, n + 4, n + 1, n + 3),
+        "unjoined": (*outer, c * r * r, h // r, w // r),
+    }
+    return found[what]
+
+
 def _power(number: float, exponent: float) -> float:
     if abs(exponent) > 64:
         raise ValueError(f"an exponent of {exponent}")
@@ -94,9 +134,22 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "unflattened": _unflattened,
     "chunk": _chunk,
     "stop": _stop,
+    "batched": lambda shape, rank: (*([1] * (rank - len(shape))), *shape),
     "per channel": lambda channels, shape: (channels, *([1] * (len(shape) - 2))),
     "full": np.full,
     "arange": np.arange,
+    "linspace": np.linspace,
+    "eye": np.eye,
+    "tri": _triangle,
+    "each repeated": lambda extent, times: tuple(i for i in range(extent) for _ in range(times)),
+    "windows": _windows,
+    "windows of": lambda extent, size, step: (extent - size) // step + 1,
+    "repeat apart": lambda shape, times: _repeated(shape, times)[0],
+    "repeat expanded": lambda shape, times: _repeated(shape, times)[1],
+    "repeat joined": lambda shape, times: _repeated(shape, times)[2],
+    "shuffle": _shuffle,
+    "grid": lambda shapes, i: tuple(shapes[i][0] if k == i else 1 for k in range(len(shapes))),
+    "grid all": lambda shapes: tuple(shape[0] for shape in shapes),
     "window mask": window_mask,
 }
 """What an expression may compute, by name: a file's graph can name nothing else."""

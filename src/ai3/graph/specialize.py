@@ -16,7 +16,7 @@ from ai3.graph.weights import WeightStore
 def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore) -> Graph:
     """The graph in which every expression is what it is for these inputs, with all `specs`.
 
-    Raises ValueError, with the node's name, where inputs do not fit.
+    Raises ValueError, or TypeError for their dtypes, with the node's name, where inputs do not fit.
     """
     specs = dict(zip(graph.inputs, inputs, strict=True))
     shapes: dict[str, tuple[int, ...]] = {name: spec.shape for name, spec in specs.items()}
@@ -34,7 +34,8 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
                 node = _typed(replace(node, attributes=_attributes(node, shapes)), specs, numbers)
                 specs[node.name] = problem_of(node, specs, weights).output
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
-            raise ValueError(f"{node.label}: {error}") from None
+            kind = TypeError if isinstance(error, _core.DTypeError) else ValueError
+            raise kind(f"{node.label}: {error}") from None
         shapes[node.name] = specs[node.name].shape
         nodes.append(node)
     for check in graph.checks:

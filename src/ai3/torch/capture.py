@@ -30,6 +30,11 @@ _FUNCTIONS: dict[Any, Operation] = {
 }
 _MODULES: dict[type[nn.Module], Callable[..., Any]] = {
     nn.MultiheadAttention: attention.multihead_attention,
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm3d), lowerings.norms.module_batch_norm),
+    **dict.fromkeys(
+        (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+        lowerings.norms.module_instance_norm,
+    ),
 }
 
 
@@ -124,6 +129,10 @@ class Capture:
             return None if found == self.dtype else found
         if op in ("add", "sub", "mul"):
             return known[0] if None not in known else None
+        if op in ("argmax", "argmin", "argsort"):
+            return torch.int64
+        if op in ("prod", "cumsum", "cumprod"):
+            return None if known[0] is None else torch.int64
         return known[0] if known and op != "div" else None
 
     def value(self, item: Any) -> Value:
@@ -146,11 +155,15 @@ class Capture:
         dtypes = {bool: torch.bool, int: torch.int64}
         return Value(name, dtype=dtypes.get(type(item)))
 
-    def computed(self, value: Expression) -> Value:
-        """An array that depends on the inputs' shapes."""
+    def computed(self, value: Expression, dtype: torch.dtype | None = None) -> Value:
+        """An array that depends on the inputs' shapes; without a dtype, of the network's."""
         name = self._unique(f"{self._node_name}_constant")
-        self._nodes.append(Node(name, CONSTANT, (), {"value": value}))
-        return Value(name)
+        if dtype is None or self.real(dtype) == self.dtype:
+            self._nodes.append(Node(name, CONSTANT, (), {"value": value}))
+            return Value(name)
+        attributes = {"value": value, "dtype": _dtype_name(dtype)}
+        self._nodes.append(Node(name, CONSTANT, (), attributes))
+        return Value(name, dtype=dtype)
 
     def check(self, condition: Expression) -> None:
         """What the network asserts of its inputs' shapes."""
@@ -235,6 +248,8 @@ class Capture:
             return target(*args, **kwargs)
         if target is operator.getitem and isinstance(args[0], tuple | list | dict):
             return args[0][args[1]]
+        if target is getattr and isinstance(args[0], tuple):
+            return getattr(args[0], args[1])
         if not holds(held, Value | Pieces):
             if not holds(held, Expression):
                 return _call_for_real(node, args, kwargs)
@@ -494,7 +509,9 @@ _RANDOM = ("rand", "randn", "randint", "randperm", "bernoulli", "normal", "multi
 def _call_for_real(node: fx.Node, args: Any, kwargs: Any, module: nn.Module | None = None) -> Any:
     """What depends on no input is the same at every call, and computed now."""
     name = _name(_target(node)).partition(".")[0]
-    if holds((args, kwargs), torch.Tensor) and (name in _IN_PLACE or name.endswith("_")):
+    if holds((args, kwargs), torch.Tensor) and (
+        name in _IN_PLACE or (name.endswith("_") and name != "detach_")
+    ):
         raise Refusal(f"{name}, which changes a constant in place")
     if name.removesuffix("_like") in _RANDOM:
         raise Refusal(f"{name}, which is random")

@@ -12,8 +12,8 @@ namespace nb = nanobind;
 
 struct DLPackExchange;
 
-// A CPU array, of one of the core's dtypes, that somebody else owns, valid while this object lives. Throws
-// nb::type_error for what is no such array.
+// A CPU array, of one of the core's dtypes, that somebody else owns, valid while this object lives.
+// Throws nb::type_error for what is no such array.
 class Array {
   public:
     explicit Array(nb::handle object);

@@ -43,6 +43,7 @@ std::vector<const void*> data_of(const Problem& problem, std::vector<Constant>& 
 }  // namespace
 
 void bind_problem(nb::module_& module) {
+    nb::exception<DTypeError>(module, "DTypeError", PyExc_TypeError);
     module.def(
         "pointwise_functions",
         [] {

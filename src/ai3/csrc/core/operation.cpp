@@ -85,17 +85,18 @@ std::vector<std::string> Operation::algorithms() const {
 std::unique_ptr<Problem> Operation::problem(std::vector<Spec> inputs,
                                             std::shared_ptr<const WeightSet> weights,
                                             const Attributes& attributes, int threads) const {
-    const auto refuse = [&](const Spec& input, const char* what) {
-        throw std::invalid_argument(std::string(name()) + ": the input " + to_string(input) +
-                                    " must be " + what);
+    const auto sentence = [&](const char* what, const Spec& spec, const char* must) {
+        return std::string(name()) + ": the " + what + " " + to_string(spec) + " must be " + must;
     };
     for (const Spec& input : inputs) {
-        if (!takes_layouts_ && input.layout != Layout::dense) refuse(input, "dense");
-        if (!takes_dtypes_ && !is_real(input.dtype)) refuse(input, "float32 or float64");
+        if (!takes_layouts_ && input.layout != Layout::dense)
+            throw std::invalid_argument(sentence("input", input, "dense"));
+        if (!takes_dtypes_ && !is_real(input.dtype))
+            throw DTypeError(sentence("input", input, "float32 or float64"));
     }
     for (std::size_t i = 0; i < weights->size(); ++i)
         if (const Constant* weight = weights->get(i); weight && !is_real(weight->spec.dtype))
-            refuse(weight->spec, "float32 or float64");
+            throw DTypeError(sentence("weight", weight->spec, "float32 or float64"));
     return make(std::move(inputs), std::move(weights), attributes, threads);
 }
 

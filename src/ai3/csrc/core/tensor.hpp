@@ -72,6 +72,11 @@ decltype(auto) with_value(DType dtype, F&& f) {
     }
 }
 
+// An array of a dtype that an operation does not take.
+struct DTypeError : std::invalid_argument {
+    using std::invalid_argument::invalid_argument;
+};
+
 std::string to_string(const Shape& shape);
 
 // Throws std::invalid_argument where the product passes 2^63.

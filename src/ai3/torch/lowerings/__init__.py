@@ -4,7 +4,26 @@
 they add nodes, and of torch's own parameters. A file for each kind of function.
 """
 
-from ai3.torch.lowerings import arithmetic, movement, norms, pointwise, products, shapes
+from ai3.torch.lowerings import (
+    arithmetic,
+    movement,
+    norms,
+    pointwise,
+    products,
+    reductions,
+    selection,
+    shapes,
+)
 from ai3.torch.lowerings.table import TABLE
 
-__all__ = ["TABLE", "arithmetic", "movement", "norms", "pointwise", "products", "shapes"]
+__all__ = [
+    "TABLE",
+    "arithmetic",
+    "movement",
+    "norms",
+    "pointwise",
+    "products",
+    "reductions",
+    "selection",
+    "shapes",
+]

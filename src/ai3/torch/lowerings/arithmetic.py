@@ -14,11 +14,17 @@ from ai3.torch.stand_ins import Refusal, Value
     "torch.clone",
     "Tensor.detach",
     "torch.detach",
+    "Tensor.detach_",
     "Tensor.cpu",
     "torchvision.ops.stochastic_depth.stochastic_depth",
 )
 def _same(b: Builder, x: Value, *_: Any, **__: Any) -> Value:
     return x
+
+
+@lowers("aten._assert_tensor_metadata")
+def _asserted(b: Builder, x: Value, *_: Any, **__: Any) -> None:
+    """What torch.export asserts before a conversion, which the core checks by itself."""
 
 
 @lowers("torch.nn.functional.dropout", "torch.nn.functional.dropout2d", "torch.dropout")
@@ -74,9 +80,7 @@ for _name, _dtype in (
 
 
 def _binary(op: str, *names: str) -> None:
-    def lower(b: Builder, x: Any, y: Any, *, alpha: Any = 1, rounding_mode: Any = None) -> Value:
-        if rounding_mode is not None:
-            raise Refusal(f"{op} with rounding")
+    def lower(b: Builder, x: Any, y: Any, *, alpha: Any = 1) -> Value:
         return b.add(op, [x, y], {"alpha": alpha} if alpha != 1 else {})
 
     places = [f"{where}.{name}" for where in ("torch", "Tensor") for name in names]
@@ -87,7 +91,6 @@ def _binary(op: str, *names: str) -> None:
 _binary("add", "add")
 _binary("sub", "sub", "subtract")
 _binary("mul", "mul", "multiply")
-_binary("div", "truediv", "div", "divide", "true_divide")
 
 
 @lowers("torch.rsub", "Tensor.rsub")

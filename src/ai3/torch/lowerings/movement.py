@@ -38,8 +38,9 @@ def _slice(
 @lowers("_operator.getitem")
 def _getitem(b: Builder, x: Value, index: Any) -> Value:
     items = list(index) if isinstance(index, tuple) else [index]
-    if holds(items, Value | torch.Tensor | list):
-        raise Refusal("indexing by a tensor or a list")
+    items = [plain_index(item) for item in items]
+    if sum(isinstance(item, Value | torch.Tensor | list) for item in items) > 1:
+        raise Refusal("indexing by several tensors or lists")
     dims = sum(item is not None and item is not Ellipsis for item in items)
     dim: Int = 0
     for item in items:
@@ -55,11 +56,46 @@ def _getitem(b: Builder, x: Value, index: Any) -> Value:
                 start = 0 if item.start is None else item.start
                 x = sliced(b, x, dim, start, item.stop, item.step or 1)
             dim = dim + 1
+        elif isinstance(item, Value | list):
+            x, kept = picked(b, x, dim, item)
+            dim = dim + kept
         elif isinstance(item, bool) or not isinstance(item, int | Expression):
             raise Refusal(f"indexing by {item!r}")
         else:
             x = select(b, x, dim, item)
     return x
+
+
+@lowers("aten.index")
+def _index(b: Builder, x: Any, indices: Any) -> Value:
+    """Of each dimension its indices, or None for all of it."""
+    items = tuple(slice(None) if item is None else item for item in indices)
+    return _getitem(b, b.value(x), items)
+
+
+def plain_index(item: Any) -> Any:
+    """A constant tensor as an integer, or a list of integers where it has one dimension."""
+    if isinstance(item, torch.Tensor):
+        if item.dtype == torch.bool and item.dim() == 1:
+            item = item.nonzero().flatten()
+        if item.dtype == torch.bool or item.dim() > 1:
+            raise Refusal("indexing by a constant tensor of several dimensions")
+        return item.tolist()
+    if isinstance(item, list) and holds(item, Value | torch.Tensor | Expression):
+        raise Refusal("indexing by a list that holds tensors")
+    if isinstance(item, list) and item and isinstance(item[0], bool):
+        return [i for i, chosen in enumerate(item) if chosen]
+    return item
+
+
+def picked(b: Builder, x: Value, dim: Int, item: Any) -> tuple[Value, Int]:
+    """The places that a list or tensor of integers names along a dimension, and how many
+    dimensions take its place."""
+    if isinstance(item, list):
+        return b.add("take", [x], {"dim": dim, "indices": tuple(item)}), 1
+    if item.dtype == torch.bool:
+        raise Refusal("indexing by computed truth values: how many there are depends on the input")
+    return b.add("index_select", [x, item], {"dim": dim}), rank(item)
 
 
 def _count(items: list[Any], ellipsis: Any) -> int:

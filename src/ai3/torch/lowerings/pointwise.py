@@ -230,6 +230,7 @@ _SIGNS = {
     ast.Lt: "lt",
     ast.LtE: "le",
     ast.Eq: "eq",
+    ast.NotEq: "ne",
 }
 _NUMBERS: dict[str, Callable[..., Any]] = {
     "add": operator.add,
@@ -308,15 +309,15 @@ def _register() -> None:
             lowers(*_spellings(name))(_lowering(row))
     for sign, name in OPERATORS.items():
         lowers(f"_operator.{sign}")(_lowering(rows[name]))
-    for name in ("eq", "ne", "lt", "le", "gt", "ge", "mod", "pow", "floordiv"):
-        lowers(f"Tensor.__{name}__")(_lowering(rows[OPERATORS[name]]))
+        method = sign.rstrip("_")
+        lowers(f"Tensor.__{method}__")(_lowering(rows[name]))
     lowers("torch._C._nn.log_sigmoid", "aten.log_sigmoid")(_lowering(rows["logsigmoid"]))
 
 
 _ELSEWHERE = {
     *("add", "sub", "mul", "div", "divide", "neg", "square", "rsub", "where", "round", "pow"),
     *("relu", "relu6", "leaky_relu", "elu", "silu", "hardswish", "hardsigmoid", "sigmoid"),
-    *("tanh", "gelu", "gelu_tanh", "clamp", "clip", "hardtanh", "float_power"),
+    *("tanh", "gelu", "gelu_tanh", "clamp", "clip", "hardtanh"),
 }
 """What has a row in OPERATIONS, or a lowering of its own."""
 
@@ -346,11 +347,28 @@ def _hardtanh(
     return _clamp(b, x, min_val, max_val)
 
 
-@lowers("torch.where", "Tensor.where")
+@lowers(
+    *(f"torch.{name}" for name in ("div", "divide", "true_divide")),
+    *(f"Tensor.{name}" for name in ("div", "div_", "divide", "divide_", "true_divide")),
+    *("_operator.truediv", "_operator.itruediv", "Tensor.true_divide_"),
+)
+def _div(b: Builder, x: Any, y: Any, *, rounding_mode: str | None = None) -> Value:
+    if rounding_mode is None:
+        return b.add("div", [x, y])
+    formula = "floor_divide(x, y)" if rounding_mode == "floor" else "trunc(x / y)"
+    return pointwise(b, formula, x=x, y=y)
+
+
+@lowers("torch.where")
 def _where(b: Builder, condition: Any, input: Any = None, other: Any = None) -> Value:
     if input is None or other is None:
         raise Refusal("where of a condition alone: how many there are depends on its values")
     return pointwise(b, "where(c, x, y)", c=condition, x=input, y=other)
+
+
+@lowers("Tensor.where")
+def _method_where(b: Builder, x: Any, condition: Any, other: Any) -> Value:
+    return _where(b, condition, x, other)
 
 
 @lowers("torch.pow", "Tensor.pow", "Tensor.pow_", "_operator.pow", "_operator.ipow")

@@ -7,7 +7,7 @@ import torch
 
 from ai3.graph.expression import FUNCTIONS, Expression, shape_of
 from ai3.torch.lowerings.table import Builder, Int, lowers
-from ai3.torch.stand_ins import Refusal, Value
+from ai3.torch.stand_ins import Refusal, Value, holds
 
 
 @lowers("builtins.getattr")
@@ -133,6 +133,39 @@ def spread(items: tuple[Any, ...]) -> Any:
     return items
 
 
+def filled(b: Builder, shape: Any, value: Any, dtype: Any = None) -> Value:
+    """An array of one number; its type is that of the number where no dtype is given."""
+    if dtype is None and not isinstance(value, float | Expression):
+        dtype = torch.bool if isinstance(value, bool) else torch.int64
+    return b.computed(Expression("full", (shape, value)), dtype)
+
+
+for _name, _value in (("zeros", 0.0), ("ones", 1.0)):
+
+    def _like(b: Builder, x: Value, *, dtype: Any = None, value: float = _value, **_: Any) -> Value:
+        return filled(b, shape_of(x.name), value, dtype or x.dtype or b.dtype)
+
+    def _new(
+        b: Builder, x: Value, *size: Any, dtype: Any = None, value: float = _value, **_: Any
+    ) -> Value:
+        return filled(b, spread(size), value, dtype or x.dtype or b.dtype)
+
+    lowers(f"torch.{_name}_like")(_like)
+    lowers(f"Tensor.new_{_name}", f"aten.new_{_name}")(_new)
+
+
+@lowers("torch.full_like")
+def _full_like(b: Builder, x: Value, fill_value: Any, *, dtype: Any = None, **_: Any) -> Value:
+    return filled(b, shape_of(x.name), fill_value, dtype or x.dtype or b.dtype)
+
+
+@lowers("Tensor.new_full", "aten.new_full")
+def _new_full(
+    b: Builder, x: Value, size: Any, fill_value: Any, *, dtype: Any = None, **_: Any
+) -> Value:
+    return filled(b, size, fill_value, dtype or x.dtype or b.dtype)
+
+
 # Integers that depend on shapes
 
 
@@ -142,19 +175,29 @@ def _assert(b: Builder, condition: Any, message: str = "") -> None:
 
 
 _CREATORS = {torch.zeros: 0.0, torch.ones: 1.0}
+_RANGES = {torch.arange: "arange", torch.linspace: "linspace", torch.eye: "eye"}
 
 
 def expression(b: Builder, target: Any, args: Any, kwargs: Any) -> Any:
     """A call with integers that depend on shapes, and no tensors."""
     name = str(getattr(target, "__name__", target))
+    if isinstance(target, torch._ops.OpOverload):
+        base = target._schema.name.removeprefix("aten::")
+        target = torch._assert if base == "_assert_scalar" else getattr(torch, base, target)
     if target is torch._assert:
         if isinstance(args[0], Expression):
             b.check(args[0])
         return None
     if target in _CREATORS:
-        return b.computed(Expression("full", (spread(args), _CREATORS[target])))
-    if target is torch.arange and kwargs.get("dtype") == b.dtype:
-        return b.computed(Expression("arange", args))
+        return filled(b, spread(args), _CREATORS[target], kwargs.get("dtype"))
+    if target is torch.full:
+        return filled(b, *args, kwargs.get("dtype"))
+    if target in _RANGES:
+        dtype = kwargs.get("dtype")
+        if dtype is None and target is torch.arange and not holds(args, float):
+            dtype = torch.int64
+        given = tuple(kwargs[k] for k in ("start", "end", "steps") if k in kwargs)
+        return b.computed(Expression(_RANGES[target], (*args, *given)), dtype)
     if name in FUNCTIONS and not kwargs and not isinstance(target, str):
         return Expression(name, tuple(args))
     raise Refusal(f"{name.removeprefix('Tensor.')} of a number that depends on shapes")

@@ -69,18 +69,20 @@ class BatchNorm2dPlan final : public Plan {
     std::vector<T> scales, shifts;
 };
 
-class Direct final : public Algorithm<BatchNorm2d> {
+template <typename P>
+class Direct final : public Algorithm<P> {
   public:
     std::string_view name() const override { return "direct"; }
 
-    std::unique_ptr<Plan> plan(const BatchNorm2d& p, const WeightSet& weights) const override {
+    std::unique_ptr<Plan> plan(const P& p, const WeightSet& weights) const override {
         return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             return std::make_unique<BatchNorm2dPlan<decltype(zero)>>(p, weights);
         });
     }
 };
 
-const Register<BatchNorm2d, Direct> registered;
+const Register<BatchNorm2d, Direct<BatchNorm2d>> images;
+const Register<BatchNorm, Direct<BatchNorm>> any;
 
 }  // namespace
 }  // namespace ai3

@@ -8,33 +8,48 @@ namespace ai3 {
 
 namespace {
 
-[[noreturn]] void refuse(const std::string& what) {
-    throw std::invalid_argument("batchnorm2d: " + what);
+const Spec& only(std::string_view op, const std::vector<Spec>& inputs) {
+    if (inputs.size() != 1) throw std::invalid_argument(std::string(op) + ": takes one input");
+    return inputs[0];
 }
 
 }  // namespace
 
 BatchNorm2d::BatchNorm2d(const std::vector<Spec>& inputs, const WeightSet& weights,
                          const Attributes& attributes, int threads)
+    : BatchNorm2d(op, only(op, inputs).shape.size() == 3 ? 0 : 1, inputs, weights, attributes,
+                  threads) {
+    if (shape.size() != 3 && shape.size() != 4)
+        throw std::invalid_argument("batchnorm2d: input must be (N, C, H, W) or (C, H, W), not " +
+                                    to_string(shape));
+}
+
+BatchNorm::BatchNorm(const std::vector<Spec>& inputs, const WeightSet& weights,
+                     const Attributes& attributes, int threads)
+    : BatchNorm2d(op, 1, inputs, weights, attributes, threads) {}
+
+BatchNorm2d::BatchNorm2d(std::string_view op, std::size_t channel, const std::vector<Spec>& inputs,
+                         const WeightSet& weights, const Attributes& attributes, int threads)
     : eps(attributes.real("eps", 1e-5)), threads(threads) {
-    if (inputs.size() != 1) refuse("takes one input");
+    const auto refuse = [&](const std::string& what) {
+        throw std::invalid_argument(std::string(op) + ": " + what);
+    };
+    const Spec& input = only(op, inputs);
     if (weights.size() != 4 || !weights.get(2) || !weights.get(3))
         refuse("needs the weights weight, bias (each may be None), running_mean, running_var");
-    dtype = inputs[0].dtype;
-    shape = inputs[0].shape;
-    layout = inputs[0].layout;
-    if (shape.size() != 3 && shape.size() != 4)
-        refuse("input must be (N, C, H, W) or (C, H, W), not " + to_string(shape));
-    const std::size_t channel = shape.size() - 3;
+    dtype = input.dtype;
+    shape = input.shape;
+    layout = input.layout;
+    if (shape.size() <= channel) refuse("input must be (N, C, *), not " + to_string(shape));
     N = channel ? shape[0] : 1;
     C = shape[channel];
-    plane = checked_product(shape[channel + 1], shape[channel + 2]);
+    plane = elements({shape.begin() + Index(channel) + 1, shape.end()});
     elements(shape);
     constexpr std::array names{"weight", "bias", "running_mean", "running_var"};
     for (std::size_t i = 0; i < names.size(); ++i)
         if (const Constant* given = weights.get(i); given && given->spec != Spec{dtype, {C}})
             refuse(std::string(names[i]) + " must be " + to_string(Spec{dtype, {C}}) +
-                   " for input " + to_string(inputs[0]) + ", not " + to_string(given->spec));
+                   " for input " + to_string(input) + ", not " + to_string(given->spec));
 }
 
 BatchNorm2d::Affine BatchNorm2d::affine(const WeightSet& weights, Index channel) const {
@@ -69,7 +84,8 @@ void BatchNorm2d::reference(const void* const* inputs, const WeightSet& weights,
 }
 
 namespace {
-const OperationOf<BatchNorm2d> operation;
+const OperationOf<BatchNorm2d> images;
+const OperationOf<BatchNorm> any;
 }  // namespace
 
 }  // namespace ai3

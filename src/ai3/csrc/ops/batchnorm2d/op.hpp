@@ -34,6 +34,19 @@ struct BatchNorm2d {
     Index N, C, plane;
     double eps;
     int threads;
+
+  protected:
+    // Of an input that has one channel dimension, number `channel`, in the name of `op`.
+    BatchNorm2d(std::string_view op, std::size_t channel, const std::vector<Spec>& inputs,
+                const WeightSet& weights, const Attributes& attributes, int threads);
+};
+
+// The same of an input (N, C, *).
+struct BatchNorm : BatchNorm2d {
+    static constexpr std::string_view op = "batch_norm";
+    BatchNorm(const std::vector<Spec>& inputs, const WeightSet& weights,
+              const Attributes& attributes, int threads);
+    static std::string_view choose(const BatchNorm&) { return "direct"; }
 };
 
 }  // namespace ai3

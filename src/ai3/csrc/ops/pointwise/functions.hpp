@@ -111,7 +111,7 @@ inline T shifted_down(T x, T by) {
 #define AI3_POINTWISE_FUNCTIONS(ROW)                                              \
     ROW(abs, 1, same, magnitude_of<T>(x))                                         \
     ROW(neg, 1, same, T(-Wrapping<T>(x)))                                         \
-    ROW(sign, 1, same, x != x ? x : T(T(x > 0) - T(x < 0)))                       \
+    ROW(sign, 1, same, T(T(x > 0) - T(x < 0)))                                    \
     ROW(square, 1, same, T(Wrapping<T>(x) * Wrapping<T>(x)))                      \
     ROW(add, 2, same, T(Wrapping<T>(x) + Wrapping<T>(y)))                         \
     ROW(sub, 2, same, T(Wrapping<T>(x) - Wrapping<T>(y)))                         \

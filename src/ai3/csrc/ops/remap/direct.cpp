@@ -17,6 +17,8 @@ class Direct final : public Algorithm<P> {
     }
 };
 
+const Register<Flip, Direct<Flip>> flip;
+const Register<Take, Direct<Take>> take;
 const Register<Slice, Direct<Slice>> slice;
 const Register<Roll, Direct<Roll>> roll;
 const Register<Pad, Direct<Pad>> pad;

@@ -171,7 +171,38 @@ Expand::Expand(const std::vector<Spec>& inputs, const WeightSet& weights,
     set(std::move(made));
 }
 
+Flip::Flip(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
+           int threads)
+    : RemapProblem(op, inputs, weights, threads) {
+    const std::vector<std::size_t> dims = dimensions(op, attributes, "dims", shape.size());
+    if (elements(shape) == 0) return;
+    Remap made(shape);
+    for (std::size_t d : dims) std::reverse(made.source[d].begin(), made.source[d].end());
+    set(std::move(made));
+}
+
+Take::Take(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
+           int threads)
+    : RemapProblem(op, inputs, weights, threads) {
+    const std::size_t dim = dimension(op, "dim", attributes.integer("dim", 0), shape.size());
+    std::vector<Index> indices = attributes.integers("indices", attributes.count("indices"), {});
+    const Index extent = shape[dim];
+    for (Index& i : indices) {
+        if (i < -extent || i >= extent)
+            refuse(op, "index " + std::to_string(i) + " is out of range for dimension " +
+                           std::to_string(dim) + " of the input " + to_string(inputs[0]));
+        if (i < 0) i += extent;
+    }
+    shape[dim] = Index(indices.size());
+    if (elements(shape) == 0) return;
+    Remap made(inputs[0].shape);
+    made.source[dim] = std::move(indices);
+    set(std::move(made));
+}
+
 namespace {
+const OperationOf<Flip> flip;
+const OperationOf<Take> take;
 const OperationOf<Slice> slice;
 const OperationOf<Roll> roll;
 const OperationOf<Pad> pad;

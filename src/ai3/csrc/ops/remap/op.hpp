@@ -64,4 +64,20 @@ struct Expand : RemapProblem {
     static std::string_view choose(const Expand&) { return "direct"; }
 };
 
+// The elements in the opposite order along the dimensions `dims`.
+struct Flip : RemapProblem {
+    static constexpr std::string_view op = "flip";
+    Flip(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
+         int threads);
+    static std::string_view choose(const Flip&) { return "direct"; }
+};
+
+// The elements at the places `indices`, counted from the end where negative, along dimension `dim`.
+struct Take : RemapProblem {
+    static constexpr std::string_view op = "take";
+    Take(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
+         int threads);
+    static std::string_view choose(const Take&) { return "direct"; }
+};
+
 }  // namespace ai3

@@ -1,0 +1,280 @@
+"""pointwise: every function of the core against torch's, programs, types, shapes and layouts."""
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from ai3 import _core
+from test.unit.checks import (
+    LAYOUTS,
+    assert_same_bits,
+    make_problem,
+    run_in_layout,
+    run_in_place,
+)
+
+TORCH: dict[str, Any] = {
+    "gelu": torch.nn.functional.gelu,
+    "gelu_tanh": lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+    "elu": lambda x, alpha: torch.where(x < 0, alpha * torch.expm1(x), x),
+    "leaky_relu": lambda x, slope: torch.where(x < 0, x * slope, x),
+}
+"""Torch's functions that are not called as the core's."""
+
+INTEGERS = {
+    *("abs", "neg", "sign", "square", "add", "sub", "mul", "maximum", "minimum", "floor"),
+    *("floor_divide", "remainder", "fmod", "pow", "ceil", "round", "trunc", "relu", "where"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf", "isfinite"),
+    *("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not"),
+    *("bitwise_left_shift", "bitwise_right_shift"),
+}
+BITS = {name for name in INTEGERS if name.startswith("bitwise")}
+ALL = sorted(_core.pointwise_functions())
+
+
+def torch_function(name: str) -> Any:
+    if name in TORCH:
+        return TORCH[name]
+    return getattr(torch, name, None) or getattr(torch.nn.functional, name)
+
+
+def run(
+    core: ModuleType, program: str, *inputs: torch.Tensor, threads: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the algorithm and the reference give."""
+    problem = make_problem(core, "pointwise", list(inputs), threads=threads, program=program)
+    direct, reference = problem.run("direct", *inputs).torch(), problem.reference(*inputs).torch()
+    assert direct.dtype == reference.dtype
+    assert direct.shape == reference.shape == problem.output.shape
+    return direct, reference
+
+
+def reals(dtype: torch.dtype, count: int = 700) -> torch.Tensor:
+    """Of all magnitudes, NaN, the infinities and both zeros among them."""
+    usual = torch.randn(count, dtype=dtype) * torch.logspace(-6, 1.3, count, dtype=dtype)
+    inf = float("inf")
+    special = torch.tensor([inf, -inf, float("nan"), 0.0, -0.0, 1.0, -1.0, 2.0, 0.5], dtype=dtype)
+    return torch.cat([usual, special])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", [name for name in ALL if name not in BITS])
+def test_equals_torch(core: ModuleType, name: str, dtype: torch.dtype) -> None:
+    x = reals(dtype)
+    others = [x[torch.randperm(len(x))] for _ in range(_core.pointwise_functions()[name] - 1)]
+    operands = [x, *others]
+    if name == "where":
+        operands[0] = x > 0
+    expected = torch_function(name)(*(o.double() if o.is_floating_point() else o for o in operands))
+    letters = ", ".join(f"x{i}" for i in range(len(operands)))
+    for actual in run(core, f"{name}({letters})", *operands):
+        assert actual.dtype == (torch.bool if expected.dtype == torch.bool else dtype)
+        if actual.dtype == torch.bool:
+            assert torch.equal(actual, expected)
+            continue
+        rounded = expected.to(dtype).double()
+        finite = rounded.isfinite() & actual.isfinite()
+        epsilon = torch.finfo(dtype).eps
+        # Where the function is steep, its argument's last bit tells; near an overflow too.
+        difference = (actual.double() - expected).abs()[finite]
+        tolerance = 16 * epsilon * (expected.abs()[finite] + tiny(name))
+        assert (difference <= tolerance).all(), (x[finite][difference > tolerance][:3],)
+        rest = ~finite & (rounded.abs() < torch.finfo(dtype).max / 2)
+        assert_same_bits(actual[rest].double(), rounded[rest])
+
+
+def tiny(name: str) -> float:
+    """What smaller results are compared with, where the core's functions are of absolute error."""
+    return 1.0 if name in ("gelu", "gelu_tanh", "erf", "erfc", "hardswish", "remainder") else 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8], ids=str)
+@pytest.mark.parametrize("name", sorted(INTEGERS))
+def test_integers(core: ModuleType, name: str, dtype: torch.dtype) -> None:
+    x = torch.randint(0 if dtype == torch.uint8 else -9, 10, (600,)).to(dtype)
+    y = torch.randint(1, 6, (600,)).to(dtype)
+    operands = [x, y][: _core.pointwise_functions()[name]]
+    if name == "where":
+        operands = [x > 3, x, y]
+    if name == "neg" and dtype == torch.uint8:
+        x[:] = 5
+    expected = torch_function(name)(*operands)
+    letters = ", ".join(f"x{i}" for i in range(len(operands)))
+    for actual in run(core, f"{name}({letters})", *operands):
+        assert torch.equal(actual, expected)
+        assert actual.dtype == expected.dtype
+
+
+def test_integer_edges(core: ModuleType) -> None:
+    least = torch.tensor([torch.iinfo(torch.int64).min, -1, 0, 5])
+    by = torch.tensor([-1, 0, 0, -1])
+    for program in ("floor_divide(x0, x1)", "remainder(x0, x1)", "fmod(x0, x1)", "abs(x0)"):
+        direct, reference = run(core, program, least, *([by] if "x1" in program else []))
+        assert torch.equal(direct, reference)
+    large = torch.tensor([2**31 - 1, -(2**31)], dtype=torch.int32)
+    for actual in run(core, "add(x0, x0); int64(t0)", large):
+        assert torch.equal(actual, (large + large).long())
+
+
+DTYPES = [
+    *(torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool),
+]
+
+
+@pytest.mark.parametrize("a", DTYPES, ids=str)
+@pytest.mark.parametrize("b", DTYPES, ids=str)
+def test_types_are_promoted_as_torch_does(core: ModuleType, a: torch.dtype, b: torch.dtype) -> None:
+    values = torch.tensor([[0.0, 1.0, 2.0], [3.0, 1.0, 0.0]])
+    for x, y in ((values.to(a), values.to(b)), (values.to(a), torch.tensor(1.0).to(b))):
+        for program, function in (
+            ("add(x0, x1)", torch.add),
+            ("mul(x0, x1)", torch.mul),
+            ("div(x0, x1)", torch.div),
+            ("lt(x0, x1)", torch.lt),
+            ("logical_and(x0, x1)", torch.logical_and),
+            ("maximum(x0, x1)", torch.maximum),
+        ):
+            expected = function(x, y)
+            for actual in run(core, program, x, y):
+                assert actual.dtype == expected.dtype
+                assert torch.equal(actual, expected) or expected.isnan().any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("number", [2, 2.5, True])
+def test_numbers_are_weak(core: ModuleType, dtype: torch.dtype, number: Any) -> None:
+    x = torch.tensor([0.0, 1.0, 3.0]).to(dtype)
+    for actual in run(core, f"mul(x0, {number!r})", x):
+        assert torch.equal(actual, x * number)
+        assert actual.dtype == (x * number).dtype
+
+
+@pytest.mark.parametrize("to", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_conversions(core: ModuleType, dtype: torch.dtype, to: torch.dtype) -> None:
+    x = torch.tensor([0.0, 0.4, 1.0, 3.9, 200.2]).to(dtype)
+    for actual in run(core, f"{str(to).removeprefix('torch.')}(x0)", x):
+        assert torch.equal(actual, x.to(to))
+        assert actual.dtype == to
+
+
+SHAPES = [
+    [(2, 3, 4, 5), (3, 1, 1), (5,)],
+    [(3, 70001), (70001,), ()],
+    [(4, 1), (1, 33)],
+    [(2, 1, 7, 1, 2), (1, 3, 1, 5, 1)],
+    [(), ()],
+    [(0, 3), (1, 3)],
+    [(1,), (513,)],
+]
+
+
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_broadcasting_and_reuse(core: ModuleType, shapes: list[Any], threads: int) -> None:
+    """t0 is read twice, t2 early and late, so that registers are written again in between."""
+    inputs = [torch.randn(shape) for shape in shapes]
+    x, y, z = inputs[0], inputs[1], inputs[-1]
+    program = (
+        f"mul(x0, 0.5); add(t0, x1); sub(t1, t0); gt(t2, 0); where(t3, t2, x{len(inputs) - 1}); "
+        "maximum(t4, t0); int64(t5); float32(t6); add(t7, t2)"
+    )
+    t0 = x * 0.5
+    t2 = (t0 + y) - t0
+    t5 = torch.maximum(torch.where(t2 > 0, t2, z), t0)
+    expected = t5.long().float() + t2
+    for actual in run(core, program, *inputs, threads=threads):
+        torch.testing.assert_close(actual, expected)
+
+
+def test_the_result_may_be_computed_early(core: ModuleType) -> None:
+    x = torch.randn(1000)
+    for actual in run(core, "mul(x0, 2); float32(t0)", x):
+        assert torch.equal(actual, x * 2)
+    for actual in run(core, "float32(x0)", x):
+        assert torch.equal(actual, x)
+
+
+def test_large_results_are_written_past_the_caches(core: ModuleType) -> None:
+    x = torch.randn((25 << 18) + 3)
+    for threads in (1, 2):
+        problem = make_problem(core, "pointwise", [x], threads=threads, program="mul(x0, 3)")
+        assert torch.equal(problem.run("direct", x).torch(), x * 3)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(core: ModuleType, layout: str) -> None:
+    x, y = torch.randn(2, 16, 5, 3), torch.randn(2, 16, 5, 3)
+    specs = [core.Spec("float32", x.shape, layout)] * 2
+    program = {"program": "div(x0, x1); exp(t0)"}
+    problem = core.problem("pointwise", specs, None, program)
+    assert problem.output.layout == layout
+    actual = run_in_layout(core, problem, "direct", x, y)
+    torch.testing.assert_close(actual, (x / y).exp())
+
+
+def test_blocks_that_are_not_whole_are_refused(core: ModuleType) -> None:
+    spec = core.Spec("float32", (1, 3, 4, 4), "blocked")
+    with pytest.raises(ValueError, match="must be dense"):
+        core.problem("pointwise", [spec], None, {"program": "log(x0)"})
+    spec = core.Spec("float32", (1, 16, 4, 4), "blocked")
+    with pytest.raises(ValueError, match="must be dense"):
+        core.problem("pointwise", [spec], None, {"program": "isnan(x0)"})
+
+
+def test_in_place(core: ModuleType) -> None:
+    x, y = torch.randn(40, 33), torch.randn(33)
+    problem = make_problem(core, "pointwise", [x, y], program="mul(x0, x1); add(t0, x0)")
+    assert torch.equal(run_in_place(core, problem, "direct", x, y), x * y + x)
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("", "lacks a name"),
+        ("exp", "lacks a '\\('"),
+        ("exp(x0", "lacks a '\\)'"),
+        ("exp(x1)", "has 1 inputs"),
+        ("exp(t0)", "has 0 results by then"),
+        ("exp(x0, x0)", "2 operands, not 1"),
+        ("evil(x0)", "no function"),
+        ("add(x0, 1e)", "no number"),
+        ("exp(x0) exp(x0)", "more after"),
+        ("exp(x99999999999999999999)", "has 1 inputs"),
+        ("bitwise_and(x0, 1)", "not integers"),
+        ("; ".join(["exp(x0)"] * 1025), "more than 1024 instructions"),
+    ],
+)
+def test_bad_programs(core: ModuleType, program: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_problem(core, "pointwise", [torch.zeros(3)], program=program)
+
+
+def test_other_operations_refuse_integers(core: ModuleType) -> None:
+    x = torch.zeros(1, 3, 4, 4, dtype=torch.int64)
+    with pytest.raises(TypeError, match=r"softmax: the input int64.* must be float32 or float64"):
+        make_problem(core, "softmax", [x], dim=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool], ids=str)
+def test_movement_takes_every_dtype(core: ModuleType, dtype: torch.dtype) -> None:
+    x = torch.randint(0, 2, (3, 5, 7)).to(dtype)
+
+    def moved(op: str, *inputs: torch.Tensor, **attributes: Any) -> torch.Tensor:
+        problem = make_problem(core, op, list(inputs), **attributes)
+        reference = problem.reference(*inputs).torch()
+        assert torch.equal(problem.run("direct", *inputs).torch(), reference)
+        return reference
+
+    assert torch.equal(moved("permute", x, dims=(2, 0, 1)), x.permute(2, 0, 1))
+    assert torch.equal(moved("permute", x, dims=(1, 0, 2)), x.permute(1, 0, 2))
+    assert torch.equal(moved("concat", x, x, dim=1), torch.cat([x, x], 1))
+    assert torch.equal(moved("stack", x, x, dim=1), torch.stack([x, x], 1))
+    assert torch.equal(moved("reshape", x, shape=(15, 7)), x.reshape(15, 7))
+    assert torch.equal(moved("slice", x, dim=2, start=1, step=2), x[:, :, 1::2])
+    assert torch.equal(moved("roll", x, shifts=2, dims=1), x.roll(2, 1))
+    padded = torch.nn.functional.pad(x, (1, 2), value=1)
+    assert torch.equal(moved("pad", x, pad=(1, 2), value=1), padded)
+    assert torch.equal(moved("expand", x[:1], shape=(4, 5, 7)), x[:1].expand(4, 5, 7))
