@@ -6,6 +6,7 @@
 
 #include "bindings/array.hpp"
 #include "core/executor.hpp"
+#include "core/fork.hpp"
 #include "core/workspace.hpp"
 
 namespace ai3 {
@@ -130,7 +131,7 @@ class Call {
     }
 
     std::shared_ptr<const Planned> plan_for(const std::vector<Array>& inputs) {
-        const int threads = max_threads();
+        const int threads = usable_threads();
         for (auto it = entries_.begin(); it != entries_.end(); ++it) {
             bool same = it->threads == threads && it->offered.size() == inputs.size();
             for (std::size_t i = 0; same && i < inputs.size(); ++i)

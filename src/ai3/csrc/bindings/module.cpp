@@ -1,6 +1,7 @@
 #include <nanobind/stl/string.h>
 
 #include "bindings/array.hpp"
+#include "core/fork.hpp"
 #include "core/peak.hpp"
 
 NB_MODULE(AI3_ISA, module) {
@@ -15,7 +16,7 @@ NB_MODULE(AI3_ISA, module) {
     bind_problem(module);
     bind_call(module);
     bind_executor(module);
-    module.def("max_threads", &max_threads, "Threads that a call from this thread will use.");
+    module.def("max_threads", &usable_threads, "Threads that a call from this thread will use.");
     module.def(
         "fma_peak",
         [](const std::string& dtype, int threads) {

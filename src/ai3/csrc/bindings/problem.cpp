@@ -8,6 +8,7 @@
 
 #include "bindings/array.hpp"
 #include "core/executor.hpp"
+#include "core/fork.hpp"
 #include "core/workspace.hpp"
 #include "ops/pointwise/functions.hpp"
 
@@ -140,7 +141,7 @@ void bind_problem(nb::module_& module) {
                 weights = std::make_shared<WeightSet>(std::vector<std::optional<Constant>>{});
             return std::shared_ptr<Problem>(operation(op).problem(
                 std::move(inputs), std::move(weights), attributes_from(attributes),
-                threads > 0 ? threads : max_threads()));
+                threads > 0 ? threads : usable_threads()));
         },
         nb::arg("op"), nb::arg("inputs"), nb::arg("weights").none() = nb::none(),
         nb::arg("attributes") = nb::dict(), nb::arg("threads") = 0,

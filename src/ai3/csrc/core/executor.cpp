@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "core/fork.hpp"
 #include "core/parallel.hpp"
 #include "core/workspace.hpp"
 
@@ -55,7 +56,7 @@ Executor::Executor(std::vector<Spec> inputs, std::vector<Spec> outputs,
 
 void Executor::run(const void* const* inputs, void* const* outputs,
                    std::vector<double>* milliseconds) const {
-    const int threads = max_threads();
+    const int threads = usable_threads();
     if (threads > 1 && !custom_ && loops_.load(std::memory_order_relaxed) >= least_loops)
         return Team::with(threads, [&] { run_steps(inputs, outputs, milliseconds); });
     const std::int64_t before = loops_without_team;

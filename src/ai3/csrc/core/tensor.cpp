@@ -3,6 +3,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "core/fork.hpp"
 #include "core/parallel.hpp"
 
 namespace ai3 {
@@ -101,7 +102,7 @@ void copy_strided(DType dtype, const Shape& shape, const Index* strides, const v
         const std::size_t dims = shape.size();
         const Index outer = shape[0], inner = dims > 1 ? shape[1] : 1;
         const Index slice = count / (outer * inner);
-        parallel_ranges(max_threads(), outer * inner, std::max<Index>(1, 16384 / slice),
+        parallel_ranges(usable_threads(), outer * inner, std::max<Index>(1, 16384 / slice),
                         [&](Index begin, Index end) {
                             T* target = static_cast<T*>(to) + begin * slice;
                             for (Index i = begin; i < end; ++i) {

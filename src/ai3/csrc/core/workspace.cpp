@@ -1,9 +1,16 @@
 #include "core/workspace.hpp"
 
+#include <pthread.h>
+
 namespace ai3 {
 
 ScratchPool& ScratchPool::instance() {
-    static auto* pool = new ScratchPool;
+    static auto* pool = [] {
+        // A child process that is forked while another thread holds the lock could never take it.
+        pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+                       [] { instance().mutex_.unlock(); });
+        return new ScratchPool;
+    }();
     return *pool;
 }
 
