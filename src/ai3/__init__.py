@@ -27,12 +27,14 @@ __all__ = [
     "Model",
     "Tensor",
     "errors",
+    "freeze",
     "layers",
     "load",
     "restore",
     "swap_backend",
     "swap_conv2d",
     "swapped",
+    "unfreeze",
     "using_cublas",
     "using_cudnn",
     "using_mps_and_metal",
@@ -89,6 +91,24 @@ def restore(module: "torch.nn.Module") -> None:
     Their parameters and hooks are what they are now: what was trained stays trained.
     """
     _torch_backend(module).restore(module)
+
+
+def freeze(module: "torch.nn.Module") -> None:
+    """Promise that the weights of swapped convolutions change only in ways that torch counts.
+
+    Algorithms compute with copies of a weight. At each call the whole weight is compared with what
+    was copied, by a checksum, so that no change is missed; after this call it is not. A step of an
+    optimizer, `load_state_dict`, another parameter and other memory are noticed all the same; a
+    write through `.data`, NumPy or another process into the same memory is not, nor is any into
+    parameters that were made in inference mode. Copies and pickles of the network are frozen too.
+    `unfreeze`, `swap_conv2d` and `restore` take the promise back.
+    """
+    _torch_backend(module).freeze(module, True)
+
+
+def unfreeze(module: "torch.nn.Module") -> None:
+    """Look for changes of the weights at each call again, see `freeze`."""
+    _torch_backend(module).freeze(module, False)
 
 
 def swapped(module: "torch.nn.Module") -> "list[Swapped]":

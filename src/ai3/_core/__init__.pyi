@@ -145,10 +145,10 @@ class Call:
 
     def __call__(self, *inputs: object) -> Any: ...
 
-    def run_with(self, input: object, weight: object, bias: object | None, stamp: int | None) -> Any:
+    def run_with(self, input: object, weight: object, bias: object | None, stamp: int | None, frozen: bool = False) -> Any:
         """
         The same with the weights of somebody who may change them between calls. They count as
-        unchanged while their memory, `stamp` and a sample of their elements are; a stamp of None never does.
+        unchanged while their memory, `stamp` and, unless they are frozen, their elements are; a stamp of None never does.
         """
 
 def specs_of(arrays: Sequence[object]) -> tuple[Spec, ...]:

@@ -87,7 +87,8 @@ class Conv2d(nn.Conv2d):
         )
 
     def _make_layer(self) -> Layer:
-        layer = Layer(self._config(), self.__dict__.get("_name", ""))
+        state = self.__dict__
+        layer = Layer(self._config(), state.get("_name", ""), state.get("_frozen", False))
         self.__dict__["_layer"] = layer
         return layer
 
@@ -101,7 +102,7 @@ class Conv2d(nn.Conv2d):
 
 _ALGORITHMS = ("algorithm", "grad_input", "grad_weight")
 _CONFIGURING = {"stride", "padding", "dilation", "groups", "padding_mode", *_ALGORITHMS}
-_ADDED = (*_ALGORITHMS, "_name", "_why", "_layer")
+_ADDED = (*_ALGORITHMS, "_name", "_why", "_layer", "_frozen")
 """What a swapped module holds that the original does not."""
 
 
@@ -110,7 +111,7 @@ def swap(module: nn.Conv2d, algorithms: Conv2dAlgorithms, name: str, why: str) -
     kind = type(module)
     if not isinstance(module, Conv2d):
         module.__class__ = _with_base(module, _swapped_class(_base(kind, module)))
-    module.__dict__.pop("_layer", None)
+    freeze(module, False)
     module.__dict__.update(
         algorithm=algorithms.forward,
         grad_input=algorithms.grad_input,
@@ -118,6 +119,12 @@ def swap(module: nn.Conv2d, algorithms: Conv2dAlgorithms, name: str, why: str) -
         _name=name,
         _why=why,
     )
+
+
+def freeze(module: nn.Conv2d, frozen: bool) -> None:
+    """Whether the module trusts that its weight changes only in ways that torch counts."""
+    module.__dict__.pop("_layer", None)
+    module.__dict__["_frozen"] = frozen
 
 
 def unswap(module: Conv2d) -> None:

@@ -22,14 +22,18 @@ _KEPT_SIZES = 16
 class Layer:
     """Calls of the core for one configuration, with what they have prepared of one weight.
 
+    The weight is compared with what was prepared at each call, all of it; where the layer is
+    `frozen`, only its memory and torch's count of changes are.
+
     Tensors are dense CPU memory. Those of bfloat16 and float16 are computed with in float32, and
     their result is rounded once.
     """
 
-    def __init__(self, config: Config, name: str = "") -> None:
+    def __init__(self, config: Config, name: str = "", frozen: bool = False) -> None:
         stride, padding, dilation, groups, padding_mode, *algorithms = config
         self.config = config
         self._name = name
+        self._frozen = frozen
         self._algorithms = algorithms
         self._attributes = {
             "stride": stride,
@@ -45,12 +49,13 @@ class Layer:
         self._changes = 0
 
     def __reduce__(self) -> Any:
-        return Layer, (self.config, self._name)
+        return Layer, (self.config, self._name, self._frozen)
 
     def run(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         torch.get_num_threads()  # applies torch.set_num_threads to this thread
         try:
-            return self._forward.run_with(input, weight, bias, self._stamp(weight, bias))
+            stamp = self._stamp(weight, bias)
+            return self._forward.run_with(input, weight, bias, stamp, self._frozen)
         except TypeError:
             if input.dtype not in _NARROW:
                 raise
@@ -63,7 +68,7 @@ class Layer:
         call = self._grad_inputs.get(size)
         if call is None:
             call = self._make(self._grad_inputs, "conv2d_grad_input", 1, "input_size", size)
-        return call.run_with(grad, weight, None, self._stamp(weight, None))
+        return call.run_with(grad, weight, None, self._stamp(weight, None), self._frozen)
 
     def run_grad_weight(self, grad: Tensor, input: Tensor, kernel: tuple[int, ...]) -> Tensor:
         torch.get_num_threads()
@@ -83,16 +88,16 @@ class Layer:
         calls[size] = call
         return call
 
-    def _stamp(self, weight: Tensor, bias: Tensor | None) -> int | None:
-        """A number that moves whenever the tensors are others or torch changes them in place; None
-        where torch keeps no count of that."""
+    def _stamp(self, weight: Tensor, bias: Tensor | None) -> int:
+        """A number that moves whenever the tensors are others or torch counts a change of them,
+        which it does not for those made in inference mode."""
         if weight is not self._weight():
             self._weight = weakref.ref(weight)
             self._changes += 1
         try:
             versions = weight._version if bias is None else weight._version << 20 ^ bias._version
-        except RuntimeError:  # made in inference mode
-            return None
+        except RuntimeError:
+            versions = 0
         return (self._changes << 40 ^ versions) & _LARGEST
 
 

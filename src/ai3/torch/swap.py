@@ -24,10 +24,10 @@ from ai3.selector import (
 )
 from ai3.torch.capture import capture
 from ai3.torch.export import ExportTrace
-from ai3.torch.swap_conv2d import restore, swap_conv2d, swapped
+from ai3.torch.swap_conv2d import freeze, restore, swap_conv2d, swapped
 from ai3.torch.trace import Trace
 
-__all__ = ["restore", "swap_backend", "swap_conv2d", "swapped"]
+__all__ = ["freeze", "restore", "swap_backend", "swap_conv2d", "swapped"]
 
 
 def swap_backend(

@@ -92,6 +92,12 @@ def restore(module: nn.Module) -> None:
             conv2d.unswap(layer)
 
 
+def freeze(module: nn.Module, frozen: bool) -> None:
+    for layer in module.modules():
+        if isinstance(layer, conv2d.Conv2d):
+            conv2d.freeze(layer, frozen)
+
+
 def swapped(module: nn.Module) -> list[Swapped]:
     found = []
     for name, layer in module.named_modules():

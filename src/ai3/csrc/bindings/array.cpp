@@ -2,11 +2,10 @@
 
 #include <nanobind/stl/string.h>
 
-#include <bit>
-#include <cstring>
 #include <iterator>
 
 #include "bindings/dlpack.hpp"
+#include "core/checksum.hpp"
 
 namespace ai3 {
 
@@ -107,24 +106,20 @@ void Array::copy_to(void* dense) const {
     copy_strided(dtype_, shape_, strides_.data(), data_, dense);
 }
 
-std::uint64_t Array::fingerprint() const {
-    constexpr Index samples = 64;
-    const Index count = elements(shape_);
-    std::uint64_t hash = 0x9e3779b97f4a7c15u ^ std::uint64_t(count);
-    for (Index s = 0; s < std::min(samples, count); ++s) {
-        Index element = count <= samples ? s : s * (count - 1) / (samples - 1);
-        Index at = element;
-        if (!dense_) {
-            at = 0;
-            for (std::size_t i = shape_.size(); i-- > 0; element /= shape_[i])
-                at += element % shape_[i] * strides_[i];
-        }
-        const std::size_t size = size_of(dtype_);
-        std::uint64_t bits = 0;
-        std::memcpy(&bits, static_cast<const std::byte*>(data_) + std::size_t(at) * size, size);
-        hash = (std::rotl(hash, 5) ^ bits) * 0xff51afd7ed558ccdu;
+std::uint64_t Array::checksum() const {
+    const std::size_t bytes = spec().bytes();
+    if (bytes == 0) return 0;
+    // Where no gaps are between the elements, in whatever order they lie.
+    Index reach = 1;
+    bool forward = true;
+    for (std::size_t i = 0; i < shape_.size(); ++i) {
+        forward = forward && (strides_[i] > 0 || shape_[i] == 1);
+        reach += (shape_[i] - 1) * strides_[i];
     }
-    return hash;
+    if (dense_ || (forward && reach == elements(shape_))) return ai3::checksum(data_, bytes);
+    Scratch copy(bytes);
+    copy_to(copy.data());
+    return ai3::checksum(copy.data(), bytes);
 }
 
 Constant Array::keep(bool copy) const {

@@ -30,8 +30,8 @@ class Array {
     const DLPackExchange* exchange() const { return exchange_; }
 
     void copy_to(void* dense) const;
-    // A few elements, spread evenly and mixed into a hash: tells most changes made in place.
-    std::uint64_t fingerprint() const;
+    // Of all elements: tells every change made in place, see core/checksum.hpp.
+    std::uint64_t checksum() const;
     // Dense memory that lives on without this object: shared where it is dense, else a copy.
     Constant keep(bool copy) const;
 

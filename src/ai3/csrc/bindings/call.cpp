@@ -2,6 +2,7 @@
 #include <nanobind/stl/string.h>
 
 #include <algorithm>
+#include <cstring>
 #include <list>
 
 #include "bindings/array.hpp"
@@ -38,10 +39,11 @@ class Call {
     nb::object run(nb::args arrays) { return run_arrays(arrays.begin(), arrays.end()); }
 
     // The same, after taking the weights from arrays that their owner may change between calls.
-    // They count as unchanged while their memory, `stamp` and their elements (of large ones, a
-    // sample) are; a stamp of None never does.
-    nb::object run_with(nb::handle input, nb::handle weight, nb::handle bias, nb::handle stamp) {
-        refresh(weight, bias, stamp);
+    // They count as unchanged while their memory, `stamp` and, unless they are `frozen`, their
+    // elements are; a stamp of None never does.
+    nb::object run_with(nb::handle input, nb::handle weight, nb::handle bias, nb::handle stamp,
+                        bool frozen) {
+        refresh(weight, bias, stamp, frozen);
         const nb::handle inputs[] = {input};
         return run_arrays(std::begin(inputs), std::end(inputs));
     }
@@ -54,48 +56,53 @@ class Call {
         std::vector<Spec> offered;
         std::shared_ptr<const Planned> planned;
     };
-    // What an array of weights was: of a small one every byte, of a large one a sample.
+    // What an array of weights was: of a small one every byte, of a large one a checksum.
     class Source {
       public:
-        Source() = default;
         explicit Source(const Array& array) : data_(array.data()) {
             if (small(array)) {
                 auto* from = static_cast<const std::byte*>(data_);
                 bytes_.assign(from, from + array.spec().bytes());
             } else {
-                fingerprint_ = array.fingerprint();
+                checksum_ = array.checksum();
             }
         }
-        bool is(const Array& array) const {
-            if (array.data() != data_) return false;
-            if (!small(array)) return bytes_.empty() && array.fingerprint() == fingerprint_;
+        bool lies_in(const Array& array) const { return array.data() == data_; }
+        bool holds(const Array& array) const {
+            if (!small(array)) return bytes_.empty() && array.checksum() == checksum_;
             return bytes_.size() == array.spec().bytes() &&
-                   std::equal(bytes_.begin(), bytes_.end(), static_cast<const std::byte*>(data_));
+                   (bytes_.empty() || std::memcmp(bytes_.data(), data_, bytes_.size()) == 0);
         }
 
       private:
         static bool small(const Array& array) {
             return array.dense() && elements(array.shape()) <= 4096;
         }
-        const void* data_ = nullptr;
-        std::uint64_t fingerprint_ = 0;
+        const void* data_;
+        std::uint64_t checksum_ = 0;
         std::vector<std::byte> bytes_;
     };
 
-    void refresh(nb::handle weight, nb::handle bias, nb::handle stamp) {
+    void refresh(nb::handle weight, nb::handle bias, nb::handle stamp, bool frozen) {
         std::vector<Array> arrays;
         for (nb::handle array : {weight, bias})
             if (!array.is_none()) arrays.emplace_back(array);
         const long long now = stamp.is_none() ? -1 : nb::cast<long long>(stamp);
         if (now >= 0 && now == stamp_ &&
-            std::equal(sources_.begin(), sources_.end(), arrays.begin(), arrays.end(),
-                       [](const Source& source, const Array& array) { return source.is(array); }))
+            std::equal(
+                sources_.begin(), sources_.end(), arrays.begin(), arrays.end(),
+                [](const Source& source, const Array& array) { return source.lies_in(array); }) &&
+            (frozen || std::equal(sources_.begin(), sources_.end(), arrays.begin(),
+                                  [](const Source& source, const Array& array) {
+                                      return source.holds(array);
+                                  })))
             return;
         std::vector<std::optional<Constant>> weights;
         for (const Array& array : arrays) weights.emplace_back(array.keep(false));
         set_weights(std::make_shared<WeightSet>(std::move(weights)));
-        for (const Array& array : arrays) sources_.emplace_back(array);
         stamp_ = now;
+        if (now < 0) return;
+        for (const Array& array : arrays) sources_.emplace_back(array);
     }
 
     template <typename Iterator>
@@ -207,12 +214,12 @@ void bind_call(nb::module_& module) {
             nb::arg("weights"))
         .def("__call__", &Call::run, nb::sig("def __call__(self, *inputs: object) -> typing.Any"))
         .def("run_with", &Call::run_with, nb::arg("input"), nb::arg("weight"),
-             nb::arg("bias").none(), nb::arg("stamp").none(),
+             nb::arg("bias").none(), nb::arg("stamp").none(), nb::arg("frozen") = false,
              nb::sig("def run_with(self, input: object, weight: object, bias: object | None, "
-                     "stamp: int | None) -> typing.Any"),
+                     "stamp: int | None, frozen: bool = False) -> typing.Any"),
              "The same with the weights of somebody who may change them between calls. They count "
-             "as\nunchanged while their memory, `stamp` and a sample of their elements are; a "
-             "stamp of None never does.");
+             "as\nunchanged while their memory, `stamp` and, unless they are frozen, their "
+             "elements are; a stamp of None never does.");
 }
 
 }  // namespace ai3
