@@ -49,7 +49,10 @@ class Tensor:
     def __repr__(self) -> str: ...
 
 class DTypeError(TypeError):
-    """An array of a dtype that an operation does not take."""
+    pass
+
+def pointwise_functions() -> dict[str, int]:
+    """The functions of pointwise programs, and how many operands each takes."""
 
 class Spec:
     """The dtype, shape and layout of an array."""
@@ -125,9 +128,6 @@ def problem(op: str, inputs: Sequence[Spec], weights: Weights | None = None, att
     """
     The problem of an operation; ValueError says what does not fit. threads=0: as now set.
     """
-
-def pointwise_functions() -> dict[str, int]:
-    """The functions of pointwise programs, and how many operands each takes."""
 
 def algorithms() -> dict[str, list[str]]:
     """Every operation with the names of its algorithms."""

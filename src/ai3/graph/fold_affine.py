@@ -51,8 +51,8 @@ def fold_affine(graph: Graph) -> Graph:
 
 def _affine(node: Node, nodes: dict[str, Node]) -> tuple[str, int | None, Array, Array] | None:
     """What the node scales and shifts, along which dimension (None for all alike), by what."""
-    source = nodes.get(node.inputs[0]) if node.inputs else None
-    of_image = source is not None and CHANNEL.get(source.op) == -3
+    read = nodes.get(node.inputs[0]) if node.inputs else None
+    of_image = read is not None and CHANNEL.get(read.op) == -3
     if node.op == "batchnorm2d" or (node.op == "batch_norm" and of_image):
         gamma, beta, mean, variance = node.weights
         assert mean is not None and variance is not None

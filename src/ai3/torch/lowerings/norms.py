@@ -126,7 +126,8 @@ def module_instance_norm(b: Builder, module: nn.Module, x: Value) -> Value:
     by_input = module.training or not module.track_running_stats
     statistics = (module.running_mean, module.running_var)
     rest = (module.weight, module.bias, by_input, 0.0, module.eps)
-    dims = {nn.InstanceNorm1d: 3, nn.InstanceNorm2d: 4, nn.InstanceNorm3d: 5}[type(module)]
+    kinds = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+    dims = next(3 + i for i, kind in enumerate(kinds) if isinstance(module, kind))
     shape = shape_of(x.name)
     batched = reshape(b, x, Expression("batched", (shape, dims)))
     return reshape(b, _instance_norm(b, batched, *statistics, *rest), shape)

@@ -16,6 +16,7 @@ from ai3.torch.lowerings.table import Builder, Int, lowers
 from ai3.torch.stand_ins import Refusal, Value
 
 Extremes = namedtuple("Extremes", "values indices")
+Range = namedtuple("Range", "min max")
 
 
 def _both(*names: str) -> tuple[str, ...]:
@@ -80,8 +81,7 @@ lowers(*_both("min"), "aten.min")(_extreme(amin, "argmin", "minimum"))
 
 @lowers(*_both("aminmax"))
 def _aminmax(b: Builder, x: Value, *, dim: Any = None, keepdim: bool = False) -> Any:
-    made = namedtuple("MinMax", "min max")
-    return made(amin(b, x, dim, keepdim), amax(b, x, dim, keepdim))
+    return Range(amin(b, x, dim, keepdim), amax(b, x, dim, keepdim))
 
 
 @lowers(*_both("any"), "aten.any")

@@ -191,7 +191,8 @@ def expression(b: Builder, target: Any, args: Any, kwargs: Any) -> Any:
     if target in _CREATORS:
         return filled(b, spread(args), _CREATORS[target], kwargs.get("dtype"))
     if target is torch.full:
-        return filled(b, *args, kwargs.get("dtype"))
+        size, value = args
+        return filled(b, size, value, kwargs.get("dtype"))
     if target in _RANGES:
         dtype = kwargs.get("dtype")
         if dtype is None and target is torch.arange and not holds(args, float):
