@@ -332,3 +332,19 @@ def test_saved_and_in_float64(tmp_path: Any) -> None:
     assert wide.dtype == torch.float64
     with torch.no_grad():
         torch.testing.assert_close(wide, net.double()(x.double()), rtol=1e-5, atol=1e-6)
+
+
+def test_images_of_integers_stay_dense() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            y = self.first(x)
+            mask = torch.cat([y > 0, y < -0.1], 1)[:, 4:20].permute(0, 1, 3, 2)
+            return self.second(y * mask.transpose(2, 3)), (y * 4).int().permute(0, 2, 3, 1)
+
+    net, x = Masked().eval(), torch.randn(2, 3, 9, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(ai3.swap_backend(net)(x), net(x), rtol=1e-4, atol=1e-5)

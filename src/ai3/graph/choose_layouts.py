@@ -9,7 +9,7 @@ from math import inf
 
 from ai3 import _core
 from ai3.graph.graph import CONSTANT, Graph, Node
-from ai3.graph.specialize import problem_of
+from ai3.graph.specialize import REAL, problem_of
 from ai3.graph.weights import WeightStore
 
 LAYOUTS = ("dense", "blocked", "channels_last")
@@ -53,7 +53,8 @@ def _options(node: Node, graph: Graph, weights: WeightStore) -> Iterator[Option]
     """What the core can do; first, everything dense."""
     specs = [graph.specs[name] for name in node.inputs]
     dense = Option(node, ("dense",) * len(specs), graph.specs[node.name], 0.0)
-    if node.op == CONSTANT or not any(len(spec.shape) == 4 for spec in specs):
+    images = [len(spec.shape) == 4 and spec.dtype in REAL for spec in specs]
+    if node.op == CONSTANT or not any(images) or graph.specs[node.name].dtype not in REAL:
         yield dense
         return
     problem = problem_of(node, graph.specs, weights)
@@ -67,7 +68,7 @@ def _options(node: Node, graph: Graph, weights: WeightStore) -> Iterator[Option]
         attributes = dict(node.attributes)
         if written is not None:
             attributes["output_layout"] = written
-        layouts = [read if len(spec.shape) == 4 else "dense" for spec in specs]
+        layouts = [read if image else "dense" for image in images]
         if node.op == "conv2d" and written is not None:
             layouts[1:] = [written] * (len(specs) - 1)
         given = [_in_layout(*pair) for pair in zip(specs, layouts, strict=True)]

@@ -8,8 +8,10 @@ from torch import nn
 
 from ai3.graph.expression import Expression, shape_of
 from ai3.torch.lowerings.movement import select, sliced
+from ai3.torch.lowerings.pointwise import pointwise
 from ai3.torch.lowerings.products import attention
-from ai3.torch.lowerings.shapes import permuted, reshape
+from ai3.torch.lowerings.reductions import vector_norm
+from ai3.torch.lowerings.shapes import permuted, reshape, unsqueeze
 from ai3.torch.lowerings.table import Builder, lowers
 from ai3.torch.stand_ins import Refusal, Value
 
@@ -27,8 +29,8 @@ def multihead_attention(
     is_causal: bool = False,
 ) -> tuple[Value, Any]:
     """Vaswani et al., "Attention Is All You Need", 3.2.2. The weights are not computed."""
-    if key_padding_mask is not None or module.bias_k is not None or module.add_zero_attn:
-        raise Refusal("MultiheadAttention with padding masks, bias_k or zero attention")
+    if module.bias_k is not None or module.add_zero_attn:
+        raise Refusal("MultiheadAttention with bias_k or zero attention")
     heads, width = module.num_heads, module.head_dim
     # (N, L, E) -> (N, heads, L, E / heads); without batch_first the input is (L, N, E).
     batched = (0, 2, 1, 3) if module.batch_first else (1, 2, 0, 3)
@@ -54,12 +56,148 @@ def multihead_attention(
             return permuted(b, reshape(b, x, sizes), batched)
 
         q, k, v = map(split, parts)
-    mixed = attention(b, q, k, v, attn_mask, is_causal=is_causal and attn_mask is None)
+    masks = []
+    if attn_mask is not None:
+        mask = _excluding(b, attn_mask)
+        if isinstance(attn_mask, torch.Tensor) and attn_mask.dim() == 3:
+            # (N * heads, L, S)
+            mask = reshape(b, mask, (-1, heads, *attn_mask.shape[1:]))
+        masks.append(mask)
+    if key_padding_mask is not None:
+        padding = _excluding(b, key_padding_mask)
+        masks.append(unsqueeze(b, unsqueeze(b, padding, 1), 1))
+    joint = masks[0] if len(masks) == 1 else b.add("add", masks) if masks else None
+    mixed = attention(b, q, k, v, joint, is_causal=is_causal and attn_mask is None)
     back = (0, 2, 1, 3) if module.batch_first else (2, 0, 1, 3)
     shape = shape_of(query.name)
     joined = reshape(b, permuted(b, mixed, back), (shape[0], shape[1], module.embed_dim))
     out = module.out_proj
     return b.add("linear", [joined], {}, [out.weight, out.bias]), None
+
+
+def _excluding(b: Builder, mask: Any) -> Value:
+    """A mask of nn.MultiheadAttention, whose truth values say what takes no part, as one that is
+    added."""
+    mask = b.value(mask)
+    if mask.dtype == torch.bool:
+        return pointwise(b, "where(mask, -inf, 0.0)", mask=mask)
+    return mask
+
+
+def _layer_norm(b: Builder, norm: Any, x: Value) -> Value:
+    attributes = {"normalized_shape": tuple(norm.normalized_shape), "eps": norm.eps}
+    return b.add("layer_norm", [x], attributes, [norm.weight, norm.bias])
+
+
+def _feed_forward(b: Builder, module: Any, x: Value) -> Value:
+    hidden = b.add("linear", [x], {}, [module.linear1.weight, module.linear1.bias])
+    function = getattr(module.activation, "__name__", type(module.activation).__name__).lower()
+    if function not in ("relu", "gelu"):
+        raise Refusal(f"{type(module).__name__} with the activation {function}")
+    hidden = b.add(function, [hidden])
+    return b.add("linear", [hidden], {}, [module.linear2.weight, module.linear2.bias])
+
+
+def _transformer_layer(b: Builder, norm_first: bool, x: Value, *parts: Any) -> Value:
+    """Residual blocks of (norm, function), the norm before each function or after each sum."""
+    for norm, function in parts:
+        if norm_first:
+            x = b.add("add", [x, function(_layer_norm(b, norm, x))])
+        else:
+            x = _layer_norm(b, norm, b.add("add", [x, function(x)]))
+    return x
+
+
+def transformer_encoder_layer(
+    b: Builder,
+    module: nn.TransformerEncoderLayer,
+    src: Value,
+    src_mask: Any = None,
+    src_key_padding_mask: Any = None,
+    is_causal: bool = False,
+) -> Value:
+    """Vaswani et al., 3.1."""
+
+    def attend(x: Value) -> Value:
+        return multihead_attention(
+            b, module.self_attn, x, x, x, src_key_padding_mask, attn_mask=src_mask
+        )[0]
+
+    return _transformer_layer(
+        b,
+        module.norm_first,
+        src,
+        (module.norm1, attend),
+        (module.norm2, lambda x: _feed_forward(b, module, x)),
+    )
+
+
+def transformer_decoder_layer(
+    b: Builder,
+    module: nn.TransformerDecoderLayer,
+    tgt: Value,
+    memory: Value,
+    tgt_mask: Any = None,
+    memory_mask: Any = None,
+    tgt_key_padding_mask: Any = None,
+    memory_key_padding_mask: Any = None,
+    tgt_is_causal: bool = False,
+    memory_is_causal: bool = False,
+) -> Value:
+    """Vaswani et al., 3.1."""
+
+    def attend(x: Value) -> Value:
+        return multihead_attention(
+            b, module.self_attn, x, x, x, tgt_key_padding_mask, attn_mask=tgt_mask
+        )[0]
+
+    def look(x: Value) -> Value:
+        return multihead_attention(
+            b,
+            module.multihead_attn,
+            x,
+            memory,
+            memory,
+            memory_key_padding_mask,
+            attn_mask=memory_mask,
+        )[0]
+
+    return _transformer_layer(
+        b,
+        module.norm_first,
+        tgt,
+        (module.norm1, attend),
+        (module.norm2, look),
+        (module.norm3, lambda x: _feed_forward(b, module, x)),
+    )
+
+
+def transformer_encoder(
+    b: Builder,
+    module: nn.TransformerEncoder,
+    src: Value,
+    mask: Any = None,
+    src_key_padding_mask: Any = None,
+    is_causal: Any = None,
+) -> Value:
+    for layer in module.layers:
+        _check_kind(layer, nn.TransformerEncoderLayer)
+        src = transformer_encoder_layer(b, layer, src, mask, src_key_padding_mask)
+    return src if module.norm is None else _layer_norm(b, module.norm, src)
+
+
+def transformer_decoder(
+    b: Builder, module: nn.TransformerDecoder, tgt: Value, memory: Value, *args: Any, **kwargs: Any
+) -> Value:
+    for layer in module.layers:
+        _check_kind(layer, nn.TransformerDecoderLayer)
+        tgt = transformer_decoder_layer(b, layer, tgt, memory, *args, **kwargs)
+    return tgt if module.norm is None else _layer_norm(b, module.norm, tgt)
+
+
+def _check_kind(layer: nn.Module, kind: type[nn.Module]) -> None:
+    if type(layer) is not kind:
+        raise Refusal(f"a stack of {type(layer).__name__}, which are not torch's own layers")
 
 
 @lowers("torchvision.models.swin_transformer.shifted_window_attention")
@@ -106,8 +244,8 @@ def shifted_window_attention(
     scale = None
     if logit_scale is not None:
         factor = torch.clamp(logit_scale.detach(), max=math.log(100.0)).exp()
-        q = b.add("mul", [normalized(b, q), factor])
-        k, scale = normalized(b, k), 1.0
+        q = b.add("mul", [normalized(b, q, dim=-1), factor])
+        k, scale = normalized(b, k, dim=-1), 1.0
     bias: Any = relative_position_bias.detach()
     if any(shift_size):
         mask = Expression("window mask", (rows, columns, tuple(window_size), shift))
@@ -123,7 +261,10 @@ def shifted_window_attention(
 
 
 @lowers("torch.nn.functional.normalize")
-def normalized(b: Builder, x: Value, p: float = 2.0, dim: Any = -1, eps: float = 1e-12) -> Value:
-    if p != 2:
-        raise Refusal(f"normalize with p={p}")
+def normalized(
+    b: Builder, x: Value, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: None = None
+) -> Value:
+    if p != 2 or not isinstance(dim, int):
+        length = vector_norm(b, x, p, dim, True)
+        return pointwise(b, "x / maximum(n, eps)", x=x, n=length, eps=eps)
     return b.add("normalize", [x], {"dim": dim, "eps": eps})

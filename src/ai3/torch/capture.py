@@ -30,6 +30,10 @@ _FUNCTIONS: dict[Any, Operation] = {
 }
 _MODULES: dict[type[nn.Module], Callable[..., Any]] = {
     nn.MultiheadAttention: attention.multihead_attention,
+    nn.TransformerEncoderLayer: attention.transformer_encoder_layer,
+    nn.TransformerEncoder: attention.transformer_encoder,
+    nn.TransformerDecoder: attention.transformer_decoder,
+    nn.TransformerDecoderLayer: attention.transformer_decoder_layer,
     **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm3d), lowerings.norms.module_batch_norm),
     **dict.fromkeys(
         (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
@@ -260,7 +264,7 @@ class Capture:
         if isinstance(args[0] if args else None, Pieces):
             if target is not operator.getitem or not isinstance(args[1], int):
                 raise Refusal("as many tensors as a shape says, other than one by one")
-            return args[0].get(args[1])
+            return args[0].at(args[1])
         row = _FUNCTIONS.get(target)
         self._check_floats(held, row)
         if target in self._lowerings:

@@ -22,9 +22,14 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Pieces:
-    """Tensors of which it is not known how many there are: `get(i)` is one of them."""
+    """`count` tensors, which depends on shapes: `get(i)` is one of them."""
 
-    get: Callable[[int], Value]
+    get: Callable[[Any], Value]
+    count: Any
+
+    def at(self, index: int) -> Value:
+        """One of them, counted from the last where the index is negative."""
+        return self.get(index if index >= 0 else self.count + index)
 
 
 def holds(item: Any, kind: type | UnionType) -> bool:

@@ -1,8 +1,9 @@
 """A torch network as torch.fx sees it, its own modules and source lines at hand."""
 
 import copy
+import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,13 +144,39 @@ def _trace(root: nn.Module, lines: bool = False) -> tuple[nn.Module, fx.Graph]:
     own = copy.deepcopy(root, {id(tensor): tensor for tensor in tensors})
     tracer = _Tracer()
     tracer.record_stack_traces = lines
-    graph = tracer.trace(own)
+    graph = _without_options(
+        tracer.trace(own, concrete_args=(options := _options(own)) or None), options
+    )
     for name, module in own.named_modules():
         for key in [*module._buffers, *module._parameters]:
             if isinstance(getattr(module, key), fx.Proxy):
                 place = f"{name}.{key}" if name else key
                 raise ValueError(f"it assigns {place}, so that each call changes the next")
     return own, graph
+
+
+def _options(module: nn.Module) -> dict[str, Any]:
+    """The arguments of forward that have plain defaults: they are no inputs."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    return {
+        p.name: p.default
+        for p in parameters
+        if p.default is None or isinstance(p.default, bool | int | float | str)
+    }
+
+
+def _without_options(graph: fx.Graph, options: Mapping[str, Any]) -> fx.Graph:
+    """Without the placeholders of options, and fx's checks that nobody gives others."""
+
+    def erase(node: fx.Node) -> None:
+        for user in list(node.users):
+            erase(user)
+        graph.erase_node(node)
+
+    for node in list(graph.nodes):
+        if node.op == "placeholder" and str(node.target).rpartition("_")[0] in options:
+            erase(node)
+    return graph
 
 
 def _module_of(node: fx.Node) -> str:

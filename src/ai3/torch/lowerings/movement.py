@@ -121,9 +121,10 @@ def _split(b: Builder, x: Value, split_size_or_sections: Any, dim: int = 0) -> A
         for size in sizes:
             starts.append(starts[-1] + size)
         return tuple(sliced(b, x, dim, start, stop) for start, stop in pairwise(starts))
-    return Pieces(lambda index: sliced(b, x, dim, index * sizes, (index + 1) * sizes))
+    count = (shape_of(x.name)[dim] + sizes - 1) // sizes
+    return Pieces(lambda index: sliced(b, x, dim, index * sizes, (index + 1) * sizes), count)
 
 
 @lowers("torch.unbind", "Tensor.unbind")
 def _unbind(b: Builder, x: Value, dim: int = 0) -> Pieces:
-    return Pieces(lambda index: select(b, x, dim, index))
+    return Pieces(lambda index: select(b, x, dim, index), shape_of(x.name)[dim])

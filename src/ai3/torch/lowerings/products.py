@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from ai3.graph.expression import Expression, shape_of
+from ai3.torch.lowerings.pointwise import pointwise
 from ai3.torch.lowerings.shapes import permuted
 from ai3.torch.lowerings.table import Builder, lowers
 from ai3.torch.stand_ins import Refusal, Value
@@ -49,6 +51,15 @@ def _einsum(b: Builder, equation: str, *operands: Any) -> Value:
     return ordered(product, "".join([*batch, *rows, *columns]), list(result))
 
 
+def additive(b: Builder, mask: Any) -> Any:
+    """A mask that is added to the scores; of truth values, which say what takes part, made so."""
+    if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool:
+        return torch.zeros(mask.shape, dtype=b.dtype).masked_fill(~mask, -math.inf)
+    if isinstance(mask, Value) and mask.dtype == torch.bool:
+        return pointwise(b, "where(mask, 0.0, -inf)", mask=mask)
+    return mask
+
+
 @lowers("torch._C._nn.scaled_dot_product_attention")
 def attention(
     b: Builder,
@@ -62,11 +73,20 @@ def attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Value:
-    if dropout_p or enable_gqa:
-        raise Refusal("scaled_dot_product_attention with dropout or grouped queries")
-    if isinstance(attn_mask, torch.Tensor) and attn_mask.dtype == torch.bool:
-        attn_mask = torch.zeros(attn_mask.shape, dtype=b.dtype).masked_fill(~attn_mask, -math.inf)
-    inputs = [query, key, value, *([] if attn_mask is None else [attn_mask])]
+    if dropout_p:
+        raise Refusal("scaled_dot_product_attention with dropout, which is random")
+    if enable_gqa:
+        # Each head of keys and values is for as many heads of queries, one after the other.
+        heads = [shape_of(b.value(x).name)[-3] for x in (query, key, value)]
+        key, value = (
+            b.add(
+                "take",
+                [x],
+                {"dim": -3, "indices": Expression("each repeated", (own, heads[0] // own))},
+            )
+            for x, own in zip((key, value), heads[1:], strict=True)
+        )
+    inputs = [query, key, value, *([] if attn_mask is None else [additive(b, attn_mask)])]
     attributes = {"is_causal": is_causal, "scale": scale}
     return b.add("scaled_dot_product_attention", inputs, attributes)
 
