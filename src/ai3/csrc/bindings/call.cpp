@@ -49,6 +49,8 @@ class Call {
     }
 
   private:
+    std::string named(const char* what) const { return name_.empty() ? what : name_ + ": " + what; }
+
     static constexpr std::size_t kept_plans = 16;
 
     struct Entry {
@@ -172,8 +174,10 @@ class Call {
                 if (as_offered->refusal(algorithm).empty()) problem = std::move(as_offered);
             }
             planned = std::make_shared<Planned>(std::move(problem), algorithm);
+        } catch (const DTypeError& error) {
+            throw DTypeError(named(error.what()));
         } catch (const std::invalid_argument& error) {
-            throw std::invalid_argument(name_.empty() ? error.what() : name_ + ": " + error.what());
+            throw std::invalid_argument(named(error.what()));
         }
         entries_.push_front({threads, std::move(offered), planned});
         if (entries_.size() > kept_plans) entries_.pop_back();
