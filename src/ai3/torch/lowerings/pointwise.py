@@ -59,7 +59,6 @@ FORMULAS = {
     "sinc": "x: where(x == 0, 1.0, sin(x * 3.141592653589793) / (x * 3.141592653589793))",
     "float_power": "x, exponent: pow(float64(x), exponent)",
     "sgn": "x: sign(x)",
-    "squared_relu": "x: square(relu(x))",
 }
 """Names of torch's functions and methods, with their parameters and what they compute: Python's
 operators, functions of the core, `MACROS`."""
@@ -82,10 +81,6 @@ ALIASES = {
     "less_equal": "le",
     "negative": "neg",
     "not_equal": "ne",
-    "special_expit": "sigmoid",
-    "special_logit": "logit",
-    "special_erf": "erf",
-    "special_xlogy": "xlogy",
 }
 """Other names of the same."""
 
