@@ -126,6 +126,15 @@ def test_options_of_forward_are_no_inputs(unsupported: str) -> None:
         torch.testing.assert_close(model(x), net(x))
 
 
+def test_the_first_argument_is_an_input_whatever_its_default() -> None:
+    class Optional(nn.Module):
+        def forward(self, x: Tensor | None = None, shift: Tensor | None = None) -> Any:
+            return torch.relu(x)  # type: ignore[arg-type]
+
+    x = torch.randn(3)
+    assert torch.equal(ai3.swap_backend(Optional())(x), torch.relu(x))
+
+
 @pytest.mark.parametrize("index", [0, 1, -1, -2])
 def test_pieces_are_counted_from_the_last_too(index: int) -> None:
     net = Calls(

@@ -156,11 +156,11 @@ def _trace(root: nn.Module, lines: bool = False) -> tuple[nn.Module, fx.Graph]:
 
 
 def _options(module: nn.Module) -> dict[str, Any]:
-    """The arguments of forward that have plain defaults: they are no inputs."""
-    parameters = inspect.signature(module.forward).parameters.values()
+    """The arguments of forward, but the first, that have plain defaults: they are no inputs."""
+    others = list(inspect.signature(module.forward).parameters.values())[1:]
     return {
         p.name: p.default
-        for p in parameters
+        for p in others
         if p.default is None or isinstance(p.default, bool | int | float | str)
     }
 
