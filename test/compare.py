@@ -1,5 +1,12 @@
+from typing import Any
+
 import torch
 from torch import nn
+
+import ai3
+from ai3.torch.capture import capture
+from ai3.torch.export import ExportTrace
+from ai3.torch.trace import Trace
 
 
 def assert_close(actual: torch.Tensor, expected: torch.Tensor, algorithm: str = "default") -> None:
@@ -51,3 +58,21 @@ def met(module: nn.Module, sample: torch.Tensor, kind: type[nn.Module]) -> dict[
     for handle in handles:
         handle.remove()
     return found
+
+
+def converted(net: nn.Module, x: torch.Tensor, tracing: str) -> ai3.Model:
+    """The network as a model, traced by "fx" or by "export", no part of which runs in torch; it
+    gives for x what the network gives."""
+    trace = Trace(net) if tracing == "fx" else ExportTrace(net, x.shape)
+    model = ai3.Model.from_graph(capture(trace).graph)
+    with torch.no_grad():
+        actual, expected = model(x), net(x)
+    for one, other in zip(_flat(actual), _flat(expected), strict=True):
+        assert one.dtype == other.dtype
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert "torch" not in [node.op for node in model.graph.nodes]
+    return model
+
+
+def _flat(item: Any) -> list[torch.Tensor]:
+    return [item] if isinstance(item, torch.Tensor) else [part for i in item for part in _flat(i)]

@@ -9,10 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import ai3
-from ai3.torch.capture import capture
-from ai3.torch.export import ExportTrace
 from ai3.torch.lowerings import pointwise
-from ai3.torch.trace import Trace
+
+from .compare import converted
 
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "clamp": (-0.5, 0.7),
@@ -62,21 +61,8 @@ class Calls(nn.Module):
         return self.call(self.linear(x))
 
 
-def flat(item: Any) -> list[torch.Tensor]:
-    return [item] if isinstance(item, torch.Tensor) else [part for i in item for part in flat(i)]
-
-
 def check(call: Callable[[torch.Tensor], Any], tracing: str) -> None:
-    net, x = Calls(call).eval(), torch.randn(3, 4, 5)
-    trace = Trace(net) if tracing == "fx" else ExportTrace(net, x.shape)
-    model = ai3.Model.from_graph(capture(trace).graph)
-    with torch.no_grad():
-        actual, expected = model(x), net(x)
-    for one, other in zip(flat(actual), flat(expected), strict=True):
-        assert one.dtype == other.dtype
-    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
-    ops = [node.op for node in model.graph.nodes]
-    assert "torch" not in ops
+    converted(Calls(call).eval(), torch.randn(3, 4, 5), tracing)
 
 
 @pytest.mark.parametrize("tracing", ["fx", "export"])
@@ -281,11 +267,7 @@ def test_norms(name: str, tracing: str) -> None:
             buffer.uniform_(0.5, 2)
     for parameter in module.parameters():
         parameter.data.uniform_(-1, 1)
-    net, x = nn.Sequential(nn.Tanh(), module).eval(), torch.randn(shape)
-    trace = Trace(net) if tracing == "fx" else ExportTrace(net, x.shape)
-    model = ai3.Model.from_graph(capture(trace).graph)
-    with torch.no_grad():
-        torch.testing.assert_close(model(x), net(x), rtol=1e-4, atol=1e-5)
+    converted(nn.Sequential(nn.Tanh(), module).eval(), torch.randn(shape), tracing)
 
 
 @pytest.mark.parametrize("name", sorted(pointwise.ACTIVATIONS.values()))

@@ -14,6 +14,13 @@ REQUIRED = object()
 SUPPORTED_ALGORITHMS: dict[str, list[str]] = _core.algorithms()
 """The operations and the algorithms of each, from the core's registry."""
 
+ALGORITHMS_OF = {
+    **dict.fromkeys(("conv1d", "conv3d"), "conv2d"),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose3d"), "conv_transpose2d"),
+}
+"""Operations of torch that are selected by names of their own and computed by the algorithms of
+another one."""
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -53,7 +60,6 @@ OPERATIONS: dict[str, Operation] = {
         Operation(
             "conv2d",
             module="torch.nn.modules.conv.Conv2d",
-            functions=("torch.nn.functional.conv2d", "torch.conv2d"),
             weights=("weight", "bias"),
             attributes={
                 "stride": 1,
@@ -72,7 +78,6 @@ OPERATIONS: dict[str, Operation] = {
         Operation(
             "maxpool2d",
             module="torch.nn.modules.pooling.MaxPool2d",
-            functions=("torch.nn.functional.max_pool2d", "torch.max_pool2d"),
             attributes={
                 "kernel_size": REQUIRED,
                 "stride": None,
@@ -86,7 +91,6 @@ OPERATIONS: dict[str, Operation] = {
         Operation(
             "avgpool2d",
             module="torch.nn.modules.pooling.AvgPool2d",
-            functions=("torch.nn.functional.avg_pool2d",),
             attributes={
                 "kernel_size": REQUIRED,
                 "stride": None,
@@ -99,7 +103,6 @@ OPERATIONS: dict[str, Operation] = {
         Operation(
             "adaptiveavgpool2d",
             module="torch.nn.modules.pooling.AdaptiveAvgPool2d",
-            functions=("torch.nn.functional.adaptive_avg_pool2d",),
             attributes={"output_size": REQUIRED},
         ),
         Operation(

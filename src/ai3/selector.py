@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from ai3.errors import SelectionError, unknown_name
-from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.ops import ALGORITHMS_OF, SUPPORTED_ALGORITHMS
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,16 @@ def check_algorithm(op: str, name: Any, where: str = "") -> Any:
         check_algorithm("conv2d_grad_input", name.grad_input, where)
         check_algorithm("conv2d_grad_weight", name.grad_weight, where)
         return name
-    if isinstance(name, str) and name in SUPPORTED_ALGORITHMS[op]:
+    valid = SUPPORTED_ALGORITHMS[ALGORITHMS_OF.get(op, op)]
+    if isinstance(name, str) and name in valid:
         return name
-    raise unknown_name(f"algorithm of {op}{where}", name, SUPPORTED_ALGORITHMS[op])
+    raise unknown_name(f"algorithm of {op}{where}", name, valid)
 
 
 def check_operations(names: Iterable[object]) -> None:
     for name in names:
-        if name not in SUPPORTED_ALGORITHMS:
-            raise unknown_name("operation", name, SUPPORTED_ALGORITHMS)
+        if name not in SUPPORTED_ALGORITHMS and name not in ALGORITHMS_OF:
+            raise unknown_name("operation", name, [*SUPPORTED_ALGORITHMS, *ALGORITHMS_OF])
 
 
 def _by_order(op: str, names: Sequence[Choice], candidates: Sequence[Candidate]) -> list[Choice]:

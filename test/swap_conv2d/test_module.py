@@ -310,7 +310,11 @@ def test_threads_share_a_module(pair: tuple[nn.Module, nn.Module]) -> None:
         (torch.randn(1, 5, 6, 6), ValueError, "0: conv2d: input must have 4 channels"),
         (torch.randn(6, 6), ValueError, "0: conv2d: input must be \\(N, 4, H, W\\)"),
         (torch.randn(1, 4, 6, 6).double(), ValueError, "input is float64 but the weights are"),
-        (torch.ones(1, 4, 6, 6, dtype=torch.int32), TypeError, "float32 or float64, not int32"),
+        (
+            torch.ones(1, 4, 6, 6, dtype=torch.int32),
+            TypeError,
+            r"0: conv2d: the input int32\(1, 4, 6, 6\) must be float32 or float64",
+        ),
         (torch.randn(1, 4, 2, 2), ValueError, "the kernel spans 3x3"),
     ],
     ids=["channels", "rank", "dtype", "integers", "too_small"],

@@ -69,6 +69,27 @@ def _windows(extent: int, size: int, step: int, dilation: int = 1, inner: bool =
     return tuple(w * step + k * dilation for k in range(size) for w in range(count))
 
 
+def _convolution_padding(padding: Any, kernel: Shape, dilation: Any) -> Shape:
+    """What a convolution adds to an image, as torch's `pad` takes it: left, right, top, bottom."""
+    if padding == "valid":
+        return (0, 0, 0, 0)
+    if padding == "same":
+        steps = (dilation, dilation) if isinstance(dilation, int) else dilation
+        totals = [d * (k - 1) for d, k in zip(steps, kernel, strict=True)]
+        (top, left), (rows, columns) = (t // 2 for t in totals), totals
+        return (left, columns - left, top, rows - top)
+    rows, columns = (padding, padding) if isinstance(padding, int) else (padding[0], padding[-1])
+    return (columns, columns, rows, rows)
+
+
+def _bins(extent: int, count: int) -> Shape:
+    """The places of the windows by which torch pools adaptively, each filled to the longest with
+    its last place: window i is floor(i * extent / count) to ceil((i + 1) * extent / count)."""
+    bounds = [(i * extent // count, -(-(i + 1) * extent // count)) for i in range(count)]
+    longest = max((stop - start for start, stop in bounds), default=0)
+    return tuple(min(start + k, stop - 1) for start, stop in bounds for k in range(longest))
+
+
 def _repeated(shape: Shape, times: Shape) -> tuple[Shape, Shape, Shape]:
     """The shapes through which an array goes that is repeated so often along its dimensions: each
     after one of extent 1, that expanded, both as one."""
@@ -143,6 +164,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "tri": _triangle,
     "each repeated": lambda extent, times: tuple(i for i in range(extent) for _ in range(times)),
     "windows": _windows,
+    "planes": lambda count, places: tuple(
+        0 if place is None else j + place for j in range(count) for place in places
+    ),
+    "bins": _bins,
+    "convolution padding": _convolution_padding,
+    "last": lambda shape, rank: tuple(shape[len(shape) - rank :]),
     "windows of": lambda extent, size, step: (extent - size) // step + 1,
     "repeat apart": lambda shape, times: _repeated(shape, times)[0],
     "repeat expanded": lambda shape, times: _repeated(shape, times)[1],

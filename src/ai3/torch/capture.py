@@ -44,10 +44,12 @@ _MODULES: dict[type[nn.Module], Callable[..., Any]] = {
 
 @dataclass(frozen=True)
 class Captured:
-    """A graph, and for each of its nodes that stands for a module's call, that module."""
+    """A graph, and for each of its nodes that stands for a module's call, that module; `kinds` are
+    what nodes are selected by that are of another kind than their operation, as "conv1d"."""
 
     graph: Graph
     modules: Mapping[str, nn.Module]
+    kinds: Mapping[str, str]
 
 
 def capture(trace: Trace, dtype: Any = None, unsupported: str = "raise") -> Captured:
@@ -71,6 +73,7 @@ class Capture:
         self._nodes: list[Node] = []
         self._names: set[str] = set()
         self._modules: dict[str, nn.Module] = {}
+        self._kinds: dict[str, str] = {}
         self._checks: list[Expression] = []
         self._node_name, self._module_name = "", ""
         self._module: nn.Module | None = None
@@ -93,8 +96,21 @@ class Capture:
         inputs: Sequence[Any],
         attributes: Mapping[str, Any] | None = None,
         weights: Sequence[torch.Tensor | None] = (),
+        kind: str = "",
     ) -> Value:
-        """A node; an input may be a Value, a tensor, or a number."""
+        """A node; an input may be a Value, a tensor, or a number. `kind` is what the user selects
+        its algorithm by where that is not the operation's name."""
+        if op in lowerings.images.ELEMENTWISE:
+            found = lowerings.images.elementwise(
+                self, inputs, lambda given: self._add(op, given, attributes, weights, kind)
+            )
+            if found is not None:
+                return found
+        return self._add(op, inputs, attributes, weights, kind)
+
+    def _add(
+        self, op: str, inputs: Sequence[Any], attributes: Any, weights: Any, kind: str
+    ) -> Value:
         row = OPERATIONS.get(op)
         if row is None:
             raise Refusal(f"{op}, which is no operation of this build")
@@ -113,6 +129,8 @@ class Capture:
         kept = tuple(self._weight(tensor) for tensor in weights)
         name = self._unique(self._node_name)
         self._nodes.append(Node(name, op, names, given, kept, self._module_name))
+        if kind:
+            self._kinds[name] = kind
         if self._module is not None:
             self._modules[name] = self._module
         values = [item if isinstance(item, Value) else None for item in inputs]
@@ -207,7 +225,7 @@ class Capture:
             raise UnsupportedCallableError(refused)
         names = tuple(value.name for value in inputs)
         graph = Graph(names, tuple(self._nodes), tuple(outputs), structure, tuple(self._checks))
-        return Captured(graph.needed(), self._modules)
+        return Captured(graph.needed(), self._modules, self._kinds)
 
     def _interpret(
         self, trace: Trace, inputs: Sequence[Any], refused: list[tuple[str, str]] | None
@@ -268,6 +286,9 @@ class Capture:
         row = _FUNCTIONS.get(target)
         self._check_floats(held, row)
         if target in self._lowerings:
+            for first in {"input", "self"} & kwargs.keys():
+                args, kwargs = (kwargs[first], *args), {**kwargs}
+                del kwargs[first]
             try:
                 return self._lowerings[target](self, *args, **kwargs)
             except TypeError as error:

@@ -13,11 +13,25 @@ class Refusal(Exception):
 @dataclass(frozen=True, eq=False)
 class Value:
     """A tensor that the graph computes; views of one another have the same `memory`. `dtype` is
-    torch's where it is known to be other than the network's floating-point type."""
+    torch's where it is known to be other than the network's floating-point type, `image` the same
+    elements as an `Image` where the graph has them so."""
 
     name: str
     memory: object = field(default_factory=object)
     dtype: Any = None
+    image: "Image | None" = None
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A tensor of `dims` spatial dimensions as images that operations of two take: (N, C, L) as
+    (N, C, 1, L), and (N, C, D, H, W) as N * D images (C, H, W). `rank` is the tensor's own."""
+
+    dims: int
+    value: Value
+    rank: Any
+    batch: Any = None
+    depth: Any = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,7 +58,7 @@ def swap_backend(
         groups: dict[Any, list[str]] = {}
         candidates: dict[Any, Candidate] = {}
         for node in graph.nodes:
-            if node.op == op:
+            if captured.kinds.get(node.name, node.op) == op:
                 called = captured.modules.get(node.name)
                 key = node.name if called is None else id(called)
                 groups.setdefault(key, []).append(node.name)

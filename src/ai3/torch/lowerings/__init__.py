@@ -6,9 +6,12 @@ they add nodes, and of torch's own parameters. A file for each kind of function.
 
 from ai3.torch.lowerings import (
     arithmetic,
+    convolution,
+    images,
     movement,
     norms,
     pointwise,
+    pooling,
     products,
     reductions,
     selection,
@@ -19,9 +22,12 @@ from ai3.torch.lowerings.table import TABLE
 __all__ = [
     "TABLE",
     "arithmetic",
+    "convolution",
+    "images",
     "movement",
     "norms",
     "pointwise",
+    "pooling",
     "products",
     "reductions",
     "selection",

@@ -80,17 +80,26 @@ def _unfold(
     b: Builder, x: Value, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Value:
     """The windows of images (N, C, H, W) as columns (N, C * KH * KW, windows)."""
-    (kh, kw), (dh, dw), (ph, pw), (sh, sw) = (
+    kernel, dilation, (ph, pw), stride = (
         (v, v) if isinstance(v, int) else tuple(v) for v in (kernel_size, dilation, padding, stride)
     )
     x = b.add("pad", [x], {"pad": (pw, pw, ph, ph), "mode": "constant", "value": 0.0})
-    for at, k, s, d in ((2, kh, sh, dh), (4, kw, sw, dw)):  # rows have become two dimensions
+    columns, _ = unfold(b, x, kernel, dilation, stride)
+    shape = shape_of(x.name)
+    return reshape(b, columns, (shape[0], shape[1] * (kernel[0] * kernel[1]), -1))
+
+
+def unfold(
+    b: Builder, x: Value, kernel: Any, dilation: Any, stride: Any
+) -> tuple[Value, tuple[Expression, Expression]]:
+    """The windows of images (N, C, H, W) as (N, C, KH, KW, OH, OW), and (OH, OW)."""
+    for at, k, s, d in zip((2, 4), kernel, stride, dilation, strict=True):
+        # Rows become two dimensions.
         indices = Expression("windows", (shape_of(x.name)[at], k, s, d, False))
         x = b.add("take", [x], {"dim": at, "indices": indices})
         x = reshape(b, x, Expression("unflattened", (shape_of(x.name), at, (k, -1))))
     x = permuted(b, x, (0, 1, 2, 4, 3, 5))
-    shape = shape_of(x.name)
-    return reshape(b, x, (shape[0], shape[1] * kh * kw, -1))
+    return x, (shape_of(x.name)[4], shape_of(x.name)[5])
 
 
 def _shuffled(unshuffle: str) -> Any:
