@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -58,6 +59,17 @@ def met(module: nn.Module, sample: torch.Tensor, kind: type[nn.Module]) -> dict[
     for handle in handles:
         handle.remove()
     return found
+
+
+class Calls(nn.Module):
+    """A function of a tensor that the network computes."""
+
+    def __init__(self, call: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.call(x * 1.0)
 
 
 def converted(net: nn.Module, x: torch.Tensor, tracing: str) -> ai3.Model:

@@ -287,17 +287,13 @@ OPERATIONS: dict[str, Operation] = {
         ),
         Operation(
             "interpolate",
-            module="torch.nn.modules.upsampling.Upsample",
-            functions=("torch.nn.functional.interpolate",),
             attributes={
                 "size": None,
                 "scale_factor": None,
                 "mode": "nearest",
                 "align_corners": None,
                 "recompute_scale_factor": None,
-                "antialias": False,
             },
-            fixed={"antialias": (False, "images are not smoothed before they shrink")},
         ),
         Operation(
             "conv_transpose2d",
@@ -323,8 +319,5 @@ VANISHING = (
     "torch.nn.modules.dropout.AlphaDropout",
     "torch.nn.modules.dropout.FeatureAlphaDropout",
     "torch.nn.modules.linear.Identity",
-    "torch.nn.functional.dropout",
-    "torch.nn.functional.dropout2d",
-    "torch.dropout",
 )
 """Modules and functions that do nothing in inference."""

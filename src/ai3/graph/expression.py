@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ai3.graph import resampling
 from ai3.graph.windows import window_mask
 
 Shape = tuple[int, ...]
@@ -53,6 +54,15 @@ def _unflattened(shape: Shape, dim: int, sizes: Shape) -> Shape:
 def _stop(index: int) -> int | None:
     """Where the slice of one element ends."""
     return index + 1 or None
+
+
+def _put(extent: int, start: int | None, stop: int | None, step: int | None) -> Shape:
+    """For each element of a dimension, where it lies in that dimension followed by what a slice of
+    it becomes."""
+    places = list(range(extent))
+    for i, at in enumerate(range(extent)[slice(start, stop, step)]):
+        places[at] = extent + i
+    return tuple(places)
 
 
 def _triangle(rows: int, columns: int, diagonal: int) -> "np.ndarray[Any, Any]":
@@ -131,17 +141,22 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         name: getattr(operator, name)
         for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "neg", "getitem")
     },
-    **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge", "and_")},
+    **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
+    **{name: getattr(operator, name) for name in ("and_", "or_", "not_")},
     "pow": _power,
     "ceil": math.ceil,
     "floor": math.floor,
+    "trunc": math.trunc,
     "sqrt": math.sqrt,
+    "log": math.log,
+    "log2": math.log2,
     "int": int,
     "float": float,
     "round": round,
     "abs": abs,
     "min": min,
     "max": max,
+    "sum": sum,
     "len": len,
     "tuple": lambda *items: tuple(items),
     "slice": slice,
@@ -155,6 +170,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "unflattened": _unflattened,
     "chunk": _chunk,
     "stop": _stop,
+    "put": _put,
+    "inverse": lambda order: tuple(sorted(range(len(order)), key=lambda i: order[i] % len(order))),
+    "ones after": lambda shape, rank: (*shape, *([1] * (rank - len(shape)))),
     "batched": lambda shape, rank: (*([1] * (rank - len(shape))), *shape),
     "per channel": lambda channels, shape: (channels, *([1] * (len(shape) - 2))),
     "full": np.full,
@@ -177,7 +195,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "shuffle": _shuffle,
     "grid": lambda shapes, i: tuple(shapes[i][0] if k == i else 1 for k in range(len(shapes))),
     "grid all": lambda shapes: tuple(shape[0] for shape in shapes),
+    "joined": lambda shape, dim: (*shape[:dim], shape[dim] * shape[dim + 1], *shape[dim + 2 :]),
     "window mask": window_mask,
+    "smoothing": resampling.smoothing,
+    "folded": resampling.folded,
+    "affine base": resampling.affine_base,
+    "image starts": lambda count, pixels: np.arange(count).reshape(-1, 1, 1) * pixels,
 }
 """What an expression may compute, by name: a file's graph can name nothing else."""
 

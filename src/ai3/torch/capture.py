@@ -23,7 +23,13 @@ from ai3.graph.graph import CONSTANT, FOREIGN
 from ai3.ops import OPERATIONS, REQUIRED, Operation
 from ai3.torch import attention, foreign, lowerings
 from ai3.torch.stand_ins import Pieces, Refusal, Value, holds, mapped, values_in
-from ai3.torch.trace import VANISHING_TARGETS, Trace, module_operation, resolve
+from ai3.torch.trace import (
+    IN_PLACE_OPERATORS,
+    VANISHING_TARGETS,
+    Trace,
+    module_operation,
+    resolve,
+)
 
 _FUNCTIONS: dict[Any, Operation] = {
     resolve(name): op for op in OPERATIONS.values() for name in op.functions
@@ -235,6 +241,7 @@ class Capture:
         env: dict[fx.Node, Any] = {}
         left = iter(inputs)
         outer = refused is not None
+        overwritten = self._overwritten(trace)
         for node in trace.graph.nodes:
             if node.op == "placeholder":
                 env[node] = next(left) if node.users or not node.args else node.args[0]
@@ -246,7 +253,12 @@ class Capture:
                 self._node_name = node.name
                 self._module_name, self._module = trace.origin(node)
             try:
+                if (first := _first(node)) is not node and first in overwritten:
+                    env[node] = env[first]
+                    continue
                 env[node] = self._evaluate(trace, node, args, kwargs)
+                if node in overwritten and isinstance(env[node], torch.Tensor):
+                    env[node] = self._own_value(trace, node, env[node])
                 self._overwrite(trace, node, args, kwargs, env)
             except Refusal as refusal:
                 if refused is None:
@@ -258,6 +270,30 @@ class Capture:
                     refused.append((trace.place(node), str(refusal)))
                     env[node] = Value(node.name)
         raise AssertionError("a graph has an output")
+
+    def _overwritten(self, trace: Trace) -> set[fx.Node]:
+        """The nodes of whose memory something is overwritten later."""
+        found = set()
+        for node in trace.graph.nodes:
+            source = node.args[0] if node.args else None
+            if node.op == "call_module":
+                continue
+            if isinstance(source, fx.Node) and self._is_in_place(trace, node, (), node.kwargs):
+                while _views(source) and isinstance(source.args[0], fx.Node):
+                    source = source.args[0]
+                found.add(_first(source))
+        return found
+
+    def _own_value(self, trace: Trace, node: fx.Node, tensor: torch.Tensor) -> Value:
+        """A tensor that depends on no input, as a value of which others can take the place."""
+        if node.op == "get_attr":
+            held = {id(t) for t in (*trace.root.parameters(), *trace.root.buffers())}
+            if id(tensor) in held:
+                raise Refusal(
+                    "it overwrites a parameter or buffer, so that each call changes the next"
+                )
+        value = self.value(tensor.clone())
+        return Value(value.name, dtype=value.dtype)
 
     def _evaluate(self, trace: Trace, node: fx.Node, args: Any, kwargs: Any) -> Any:
         if node.op == "get_attr":
@@ -276,9 +312,13 @@ class Capture:
             if not holds(held, Expression):
                 return _call_for_real(node, args, kwargs)
             if not holds(held, torch.Tensor):
+                if _is_own(target):
+                    return self._inline(target, args, kwargs)
                 return lowerings.shapes.expression(self, target, args, kwargs)
         if target in VANISHING_TARGETS:
             return args[0]
+        if isinstance(target, torch._ops.HigherOrderOperator):
+            return self._call_region(target, args)
         if isinstance(args[0] if args else None, Pieces):
             if target is not operator.getitem or not isinstance(args[1], int):
                 raise Refusal("as many tensors as a shape says, other than one by one")
@@ -289,16 +329,26 @@ class Capture:
             for first in {"input", "self"} & kwargs.keys():
                 args, kwargs = (kwargs[first], *args), {**kwargs}
                 del kwargs[first]
-            try:
-                return self._lowerings[target](self, *args, **kwargs)
-            except TypeError as error:
-                raise Refusal(f"{_name(target)}: {error}") from error
+            if args and isinstance(args[0], torch.Tensor):
+                args = (self.value(args[0]), *args[1:])
+            return _refused(target, self._lowerings[target], self, *args, **kwargs)
         if row is not None:
-            return self._row_call(row, target, list(args), dict(kwargs))
-        if isinstance(target, FunctionType) and not target.__module__.startswith("torch."):
+            return _refused(target, self._row_call, row, target, list(args), dict(kwargs))
+        if _is_own(target):
             return self._inline(target, args, kwargs)
         kind = "method" if isinstance(target, str) else "function"
         raise Refusal(f"the {kind} {_name(target)}")
+
+    def _call_region(self, target: Any, args: Any) -> Any:
+        """A part that torch.export has wrapped: under autocast, or without gradients."""
+        name = _name(target)
+        at = next((i for i, arg in enumerate(args) if isinstance(arg, fx.GraphModule)), None)
+        autocast = name == "wrap_with_autocast" and args[2]
+        if name not in ("wrap_with_autocast", "wrap_with_set_grad_enabled") or at is None:
+            raise Refusal(f"the function {name}")
+        if autocast:
+            raise Refusal("autocast, which computes in a lower precision")
+        return self._inline(args[at].forward, args[at + 1 :], {}, args[at])
 
     def _target(self, node: fx.Node) -> Any:
         """What a node calls, as the tables of functions and methods have it."""
@@ -435,9 +485,13 @@ class Capture:
         old, new = args[0] if args else kwargs.get("input"), env[node]
         if not isinstance(old, Value):
             return
+        changed = {old: new}
+        while (view := old.view) is not None and view.written is not None:
+            old, new = view.base, view.written(new)
+            changed[old] = new
         for earlier, value in env.items():
-            if any(found is old for found in values_in(value)):
-                env[earlier] = mapped(value, Value, lambda v: new if v is old else v)
+            if any(found in changed for found in values_in(value)):
+                env[earlier] = mapped(value, Value, lambda found: changed.get(found, found))
             elif (
                 earlier is not node
                 and any(found.memory is old.memory for found in values_in(value))
@@ -455,6 +509,8 @@ class Capture:
             parameters = list(inspect.signature(target).parameters)
             return "inplace" in parameters[: len(args)] and bool(args[parameters.index("inplace")])
         name = _name(target).partition(".")[0]
+        if name in ("detach_", "requires_grad_"):
+            return False
         return name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))
 
     def _structure(self, item: Any, outputs: list[str]) -> Any:
@@ -519,6 +575,44 @@ class _Slot:
     index: int
 
 
+def _refused(target: Any, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """A call that refuses whatever is wrong with what the network gives it."""
+    try:
+        return call(*args, **kwargs)
+    except Refusal:
+        raise
+    except Exception as error:
+        raise Refusal(f"{_name(target)}: {error}") from error
+
+
+def _is_own(target: Any) -> bool:
+    """Whether it is a function of the user's, or of a package other than torch."""
+    return isinstance(target, FunctionType) and target.__module__.split(".")[0] not in (
+        "torch",
+        "math",
+        "_operator",
+    )
+
+
+def _first(node: fx.Node) -> fx.Node:
+    """The first node that reads the same attribute of the network, or the node itself."""
+    if node.op != "get_attr":
+        return node
+    return next(n for n in node.graph.find_nodes(op="get_attr") if n.target == node.target)
+
+
+_VIEWS = set(
+    "chunk contiguous detach expand expand_as flatten getitem movedim moveaxis narrow permute "
+    "reshape select slice split split_with_sizes squeeze swapaxes swapdims t tensor_split "
+    "transpose unbind unflatten unsqueeze view view_as".split()
+)
+
+
+def _views(node: fx.Node) -> bool:
+    """Whether a node may give a part of its first argument's memory, or the same in other shape."""
+    return bool(node.args) and _name(_target(node)).partition(".")[0] in _VIEWS
+
+
 def _target(node: fx.Node) -> Any:
     return f"Tensor.{node.target}" if node.op == "call_method" else node.target
 
@@ -527,7 +621,7 @@ def _name(target: Any) -> str:
     return str(getattr(target, "__name__", target)).removeprefix("Tensor.")
 
 
-_IN_PLACE = ("iadd", "isub", "imul", "itruediv", "ipow", "ifloordiv", "imatmul", "setitem")
+_IN_PLACE = (*IN_PLACE_OPERATORS, "setitem", "__setitem__")
 _RANDOM = ("rand", "randn", "randint", "randperm", "bernoulli", "normal", "multinomial", "dropout")
 
 

@@ -14,12 +14,23 @@ class Refusal(Exception):
 class Value:
     """A tensor that the graph computes; views of one another have the same `memory`. `dtype` is
     torch's where it is known to be other than the network's floating-point type, `image` the same
-    elements as an `Image` where the graph has them so."""
+    elements as an `Image` where the graph has them so. `view` tells of what it is a part or another
+    shape."""
 
     name: str
     memory: object = field(default_factory=object)
     dtype: Any = None
     image: "Image | None" = None
+    view: "View | None" = None
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Of the value `base`; `written` is what that becomes where another value takes the view's
+    place, None where no single place in it does."""
+
+    base: Value
+    written: Callable[[Value], Value] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +59,11 @@ class Pieces:
 
 def holds(item: Any, kind: type | UnionType) -> bool:
     """Whether `item` is, or holds in sequences, dicts and slices, something of a kind."""
-    return any(isinstance(leaf, kind) for leaf in _leaves(item))
+    return any(isinstance(leaf, kind) for leaf in leaves(item))
 
 
 def values_in(item: Any) -> Iterator[Value]:
-    return (leaf for leaf in _leaves(item) if isinstance(leaf, Value))
+    return (leaf for leaf in leaves(item) if isinstance(leaf, Value))
 
 
 def mapped(item: Any, kind: type | UnionType, change: Callable[[Any], Any]) -> Any:
@@ -72,14 +83,14 @@ def mapped(item: Any, kind: type | UnionType, change: Callable[[Any], Any]) -> A
     return item
 
 
-def _leaves(item: Any) -> Iterator[Any]:
+def leaves(item: Any) -> Iterator[Any]:
     if isinstance(item, tuple | list):
         for part in item:
-            yield from _leaves(part)
+            yield from leaves(part)
     elif isinstance(item, dict):
         for part in item.values():
-            yield from _leaves(part)
+            yield from leaves(part)
     elif isinstance(item, slice):
-        yield from _leaves((item.start, item.stop, item.step))
+        yield from leaves((item.start, item.stop, item.step))
     else:
         yield item

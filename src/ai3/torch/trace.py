@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -43,7 +44,30 @@ def module_operation(module: nn.Module) -> Operation | None:
 _TORCH = str(Path(torch.__file__).parent)
 
 
+class _Proxy(fx.Proxy):
+    """Also records what fx would do out of place, or not at all."""
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, index, value), {})
+
+
+def _in_place(name: str) -> Callable[[_Proxy, Any], fx.Proxy]:
+    def record(self: _Proxy, other: Any) -> fx.Proxy:
+        target = getattr(operator, name)
+        return self.tracer.create_proxy("call_function", target, (self, other), {})
+
+    return record
+
+
+IN_PLACE_OPERATORS = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul")
+for _name in IN_PLACE_OPERATORS:
+    setattr(_Proxy, f"__{_name}__", _in_place(_name))
+
+
 class _Tracer(fx.Tracer):
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
     # Else what a forward does to a buffer would happen while it is traced.
     proxy_buffer_attributes = True
 

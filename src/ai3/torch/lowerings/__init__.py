@@ -6,8 +6,10 @@ they add nodes, and of torch's own parameters. A file for each kind of function.
 
 from ai3.torch.lowerings import (
     arithmetic,
+    assignment,
     convolution,
     images,
+    interpolation,
     movement,
     norms,
     pointwise,
@@ -22,8 +24,10 @@ from ai3.torch.lowerings.table import TABLE
 __all__ = [
     "TABLE",
     "arithmetic",
+    "assignment",
     "convolution",
     "images",
+    "interpolation",
     "movement",
     "norms",
     "pointwise",

@@ -1,5 +1,6 @@
 """What is computed element by element, or is the tensor itself."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,8 +11,9 @@ from ai3.torch.stand_ins import Refusal, Value
 
 @lowers(
     "Tensor.contiguous",
-    "Tensor.clone",
-    "torch.clone",
+    "Tensor.requires_grad_",
+    "aten.alias",
+    "aten.lift_fresh_copy",
     "Tensor.detach",
     "torch.detach",
     "Tensor.detach_",
@@ -22,12 +24,23 @@ def _same(b: Builder, x: Value, *_: Any, **__: Any) -> Value:
     return x
 
 
+@lowers("Tensor.clone", "torch.clone")
+def _clone(b: Builder, x: Value, **_: Any) -> Value:
+    """In memory of its own."""
+    return replace(x, memory=object(), view=None)
+
+
 @lowers("aten._assert_tensor_metadata")
 def _asserted(b: Builder, x: Value, *_: Any, **__: Any) -> None:
     """What torch.export asserts before a conversion, which the core checks by itself."""
 
 
-@lowers("torch.nn.functional.dropout", "torch.nn.functional.dropout2d", "torch.dropout")
+@lowers(
+    *(f"torch.nn.functional.dropout{dims}" for dims in ("", "1d", "2d", "3d")),
+    *(f"torch.nn.functional.{name}" for name in ("alpha_dropout", "feature_alpha_dropout")),
+    *(f"torch.{name}dropout{_}" for name in ("", "alpha_", "feature_") for _ in ("", "_")),
+    *("torch.feature_alpha_dropout", "torch.feature_alpha_dropout_"),
+)
 def _dropout(
     b: Builder, x: Value, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Value:

@@ -48,6 +48,15 @@ def tensor_of(b: Builder, image: Image, value: Value, depth: Int | None = None) 
     return replace(x, image=image)
 
 
+def over_depth(b: Builder, image: Image, planes: Value, change: Callable[[Value], Value]) -> Value:
+    """The tensor of planes that were computed from those of `image`, changed along depth:
+    `change` gets images (N, 1, D, C * H * W)."""
+    _, c, h, w = extents(planes, 4)
+    y = change(reshape(b, planes, (image.batch, 1, image.depth, c * h * w)))
+    depth = shape_of(y.name)[2]
+    return tensor_of(b, image, reshape(b, y, (image.batch * depth, c, h, w)), depth)
+
+
 def apart(b: Builder, image: Image) -> Value:
     """The images (N, D, C, H, W) of the planes (N * D, C, H, W)."""
     _, c, h, w = extents(image.value, 4)

@@ -13,13 +13,23 @@ from ai3.torch.stand_ins import Pieces, Refusal, Value, holds
 
 def sliced(b: Builder, x: Value, dim: Int, start: Any = 0, end: Any = None, step: int = 1) -> Value:
     attributes = {"dim": dim, "start": start, "end": end, "step": step}
-    return view(b, "slice", x, attributes)
+
+    def written(value: Value) -> Value:
+        places = Expression("put", (shape_of(x.name)[dim], start, end, step))
+        both = b.add("concat", [x, value], {"dim": dim})
+        return b.add("take", [both], {"dim": dim, "indices": places})
+
+    return view(b, "slice", x, attributes, written)
 
 
 @lowers("torch.select", "Tensor.select", "aten.select")
 def select(b: Builder, x: Value, dim: Int, index: Int) -> Value:
-    stop = Expression("stop", (index,)) if isinstance(index, Expression) else index + 1 or None
-    return squeeze(b, sliced(b, x, dim, index, stop), dim)
+    return squeeze(b, sliced(b, x, dim, index, _after(index)), dim)
+
+
+def _after(index: Int) -> Any:
+    """Where the slice of one element ends."""
+    return Expression("stop", (index,)) if isinstance(index, Expression) else index + 1 or None
 
 
 @lowers("torch.narrow", "Tensor.narrow")
@@ -36,7 +46,7 @@ def _slice(
 
 
 @lowers("_operator.getitem")
-def _getitem(b: Builder, x: Value, index: Any) -> Value:
+def getitem(b: Builder, x: Value, index: Any) -> Value:
     items = list(index) if isinstance(index, tuple) else [index]
     items = [plain_index(item) for item in items]
     if sum(isinstance(item, Value | torch.Tensor | list) for item in items) > 1:
@@ -70,7 +80,7 @@ def _getitem(b: Builder, x: Value, index: Any) -> Value:
 def _index(b: Builder, x: Any, indices: Any) -> Value:
     """Of each dimension its indices, or None for all of it."""
     items = tuple(slice(None) if item is None else item for item in indices)
-    return _getitem(b, b.value(x), items)
+    return getitem(b, b.value(x), items)
 
 
 def plain_index(item: Any) -> Any:

@@ -4,11 +4,11 @@ from typing import Any
 
 from ai3.graph.expression import Expression, shape_of
 from ai3.torch.lowerings.convolution import of
-from ai3.torch.lowerings.images import extents, planes, rows, tensor_of
+from ai3.torch.lowerings.images import over_depth, planes, rows, tensor_of
 from ai3.torch.lowerings.pointwise import pointwise
 from ai3.torch.lowerings.shapes import reshape
 from ai3.torch.lowerings.table import Builder, Int, lowers
-from ai3.torch.stand_ins import Image, Refusal, Value
+from ai3.torch.stand_ins import Refusal, Value
 
 
 def _pooled(
@@ -38,15 +38,7 @@ def _pooled(
     y = b.add(op, [image.value], {**flat, **settings})
     if divisor is not None:
         settings = {**settings, "divisor_override": divisor}
-    return _over_depth(b, image, y, lambda v: b.add(op, [v], {**deep, **settings}))
-
-
-def _over_depth(b: Builder, image: Image, planes: Value, pool: Any) -> Value:
-    """What `pool` makes of images (N, 1, D, C * H * W) of planes."""
-    _, c, h, w = extents(planes, 4)
-    y = pool(reshape(b, planes, (image.batch, 1, image.depth, c * h * w)))
-    depth = shape_of(y.name)[2]
-    return tensor_of(b, image, reshape(b, y, (image.batch * depth, c, h, w)), depth)
+    return over_depth(b, image, y, lambda v: b.add(op, [v], {**deep, **settings}))
 
 
 def _max_pool(dims: int) -> Any:
@@ -95,7 +87,7 @@ def _avg_pool(dims: int) -> Any:
     return lower
 
 
-def _adaptive_avg_pool(dims: int) -> Any:
+def adaptive_avg_pool(dims: int) -> Any:
     def lower(b: Builder, x: Value, output_size: Any) -> Value:
         sizes = of(dims, output_size)
         op = "adaptiveavgpool2d"
@@ -107,7 +99,7 @@ def _adaptive_avg_pool(dims: int) -> Any:
         image = planes(b, x)
         y = b.add(op, [image.value], {"output_size": sizes[1:]})
         deep = {"output_size": (sizes[0], None)}
-        return _over_depth(b, image, y, lambda v: b.add(op, [v], deep))
+        return over_depth(b, image, y, lambda v: b.add(op, [v], deep))
 
     return lower
 
@@ -163,7 +155,7 @@ for _dims in (1, 2, 3):
     _names = {
         f"max_pool{_d}": _max_pool,
         f"avg_pool{_d}": _avg_pool,
-        f"adaptive_avg_pool{_d}": _adaptive_avg_pool,
+        f"adaptive_avg_pool{_d}": adaptive_avg_pool,
     }
     for _name, _make in _names.items():
         lowers(f"torch.nn.functional.{_name}", f"torch.{_name}")(_make(_dims))

@@ -7,7 +7,7 @@ import torch
 
 from ai3.graph.expression import FUNCTIONS, Expression, shape_of
 from ai3.torch.lowerings.table import Builder, Int, lowers
-from ai3.torch.stand_ins import Refusal, Value, holds
+from ai3.torch.stand_ins import Refusal, Value, View, holds
 
 
 @lowers("builtins.getattr")
@@ -56,7 +56,12 @@ def rank(x: Value) -> Expression:
 def reshape(b: Builder, x: Value, *shape: Any) -> Value:
     if len(shape) == 1 and isinstance(shape[0], torch.dtype):
         raise Refusal("view as another dtype")
-    return view(b, "reshape", x, {"shape": spread(shape)})
+    x = b.value(x)
+
+    def written(value: Value) -> Value:
+        return reshape(b, value, shape_of(x.name))
+
+    return view(b, "reshape", x, {"shape": spread(shape)}, written)
 
 
 @lowers("Tensor.view_as", "Tensor.reshape_as")
@@ -85,7 +90,10 @@ def permute(b: Builder, x: Value, *dims: Any) -> Value:
 
 
 def permuted(b: Builder, x: Value, dims: Any) -> Value:
-    return view(b, "permute", x, {"dims": dims})
+    def written(value: Value) -> Value:
+        return permuted(b, value, Expression("inverse", (dims,)))
+
+    return view(b, "permute", x, {"dims": dims}, written)
 
 
 @lowers(
@@ -118,9 +126,17 @@ def _expand_as(b: Builder, x: Value, other: Value) -> Value:
     return expand(b, x, shape_of(other.name))
 
 
-def view(b: Builder, op: str, x: Any, attributes: dict[str, Any]) -> Value:
+def view(
+    b: Builder,
+    op: str,
+    x: Any,
+    attributes: dict[str, Any],
+    written: Callable[[Value], Value] | None = None,
+) -> Value:
+    """A node whose output is memory of x in torch; `written` as in `View`."""
     x = b.value(x)
-    return Value(b.add(op, [x], attributes).name, x.memory, x.dtype)
+    made = View(x, written)
+    return Value(b.add(op, [x], attributes).name, x.memory, x.dtype, None, made)
 
 
 def spread(items: tuple[Any, ...]) -> Any:
@@ -140,7 +156,7 @@ def filled(b: Builder, shape: Any, value: Any, dtype: Any = None) -> Value:
     return b.computed(Expression("full", (shape, value)), dtype)
 
 
-for _name, _value in (("zeros", 0.0), ("ones", 1.0)):
+for _name, _value in (("zeros", 0.0), ("ones", 1.0), ("empty", 0.0)):
 
     def _like(b: Builder, x: Value, *, dtype: Any = None, value: float = _value, **_: Any) -> Value:
         return filled(b, shape_of(x.name), value, dtype or x.dtype or b.dtype)
@@ -174,7 +190,12 @@ def _assert(b: Builder, condition: Any, message: str = "") -> None:
     return None
 
 
-_CREATORS = {torch.zeros: 0.0, torch.ones: 1.0}
+_SYMBOLIC = {
+    "sym_not": "not_",
+    "sym_ite": "choose",
+    **{f"i{name}": name for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")},
+}
+_CREATORS = {torch.zeros: 0.0, torch.ones: 1.0, torch.empty: 0.0}
 _RANGES = {torch.arange: "arange", torch.linspace: "linspace", torch.eye: "eye"}
 
 
@@ -199,6 +220,8 @@ def expression(b: Builder, target: Any, args: Any, kwargs: Any) -> Any:
             dtype = torch.int64
         given = tuple(kwargs[k] for k in ("start", "end", "steps") if k in kwargs)
         return b.computed(Expression(_RANGES[target], (*args, *given)), dtype)
+    # torch.export has functions of its own for numbers: torch.sym_max, torch._sym_sqrt.
+    name = _SYMBOLIC.get(name, name.removeprefix("_").removeprefix("sym_"))
     if name in FUNCTIONS and not kwargs and not isinstance(target, str):
         return Expression(name, tuple(args))
     raise Refusal(f"{name.removeprefix('Tensor.')} of a number that depends on shapes")
