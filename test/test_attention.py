@@ -103,3 +103,13 @@ def test_shifted_windows(version: int, shift: tuple[int, int]) -> None:
         with torch.no_grad():
             expected = net(x)
         torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_heads_that_all_others_share() -> None:
+    class Shared(nn.Module):
+        def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return F.scaled_dot_product_attention(q, k, v)
+
+    model = ai3.swap_backend(Shared())
+    q, k, v = torch.randn(2, 3, 4, 6), torch.randn(2, 1, 5, 6), torch.randn(1, 1, 5, 7)
+    torch.testing.assert_close(model(q, k, v), Shared()(q, k, v), rtol=1e-4, atol=1e-5)

@@ -331,3 +331,38 @@ def test_images_of_integers_stay_dense() -> None:
     net, x = Masked().eval(), torch.randn(2, 3, 9, 8)
     with torch.no_grad():
         torch.testing.assert_close(ai3.swap_backend(net)(x), net(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("tracing", ["fx", "export"])
+@pytest.mark.parametrize(
+    "equation",
+    [
+        "bij,bjk->bik",
+        "bij,bkj->bik",
+        "bij,bkj->kib",
+        "bij,bij->b",
+        "bij,bij->bij",
+        "bij,k->bijk",
+        "bij,bkl",
+        "bij,bkl->bk",
+        "bij->ji",
+        "bij->",
+        "bij,bkj,bkl->bil",
+        "byhc,hkc->byhk",
+        "bchw,bkhw->bck",
+        "...ij,...kj->...ik",
+        "...ij,...jk->...ki",
+        "...ij,kj->...ik",
+    ],
+)
+def test_einsum(equation: str, tracing: str) -> None:
+    extents = {"b": 3, "i": 4, "j": 5, "k": 2, "l": 6, "y": 2, "h": 3, "w": 2, "c": 5}
+    terms = equation.partition("->")[0].split(",")
+    shapes = [[extents[c] for c in term.replace("...", "b")] for term in terms]
+
+    operands = [torch.randn(shape) for shape in shapes]
+
+    def product(x: torch.Tensor) -> torch.Tensor:
+        return torch.einsum(equation, *(operand * x.mean() for operand in operands))
+
+    converted(Calls(product).eval(), torch.randn(2, 5), tracing)

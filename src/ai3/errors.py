@@ -40,6 +40,16 @@ class UntraceableError(ValueError):
     """The network's graph cannot be found."""
 
 
+class SampleError(ValueError):
+    """An input of the sample's shape does not go through the network."""
+
+    def __init__(self, shape: Iterable[object], reason: object) -> None:
+        super().__init__(
+            f"an input of sample_input_shape {tuple(shape)} does not go through the network: "
+            f"{reason}"
+        )
+
+
 class FileError(ValueError):
     """A file is no model that `Model.save` wrote, or is damaged."""
 

@@ -68,6 +68,14 @@ class Model:
         compiled, _ = self._prepare(self._parts[0], self._readable(inputs))
         return compiled.graph.with_algorithms(compiled.algorithms)
 
+    def prepare(self, *inputs: Any) -> None:
+        """Plan for inputs of the shapes of these arrays, as their first call would; where torch
+        runs some nodes, that is done by running the network on them."""
+        if len(self._parts) == 1 and isinstance(self._parts[0], Graph):
+            self._prepare(self._parts[0], self._readable(inputs))
+        else:
+            self(*inputs)
+
     @property
     def weights(self) -> Mapping[str, _core.Weights]:
         """The weights of each node, by its name."""

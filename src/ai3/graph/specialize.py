@@ -32,6 +32,9 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
                 specs[node.name] = _core.Spec(array.dtype.name, array.shape)
             else:
                 node = _typed(replace(node, attributes=_attributes(node, shapes)), specs, numbers)
+                if node.op == "scaled_dot_product_attention":
+                    node, expanded = _with_all_heads(node, specs)
+                    nodes += expanded
                 specs[node.name] = problem_of(node, specs, weights).output
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
             kind = TypeError if isinstance(error, _core.DTypeError) else ValueError
@@ -45,6 +48,23 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
                 f"{', '.join(str(spec.shape) for spec in inputs)} do not fulfil"
             )
     return replace(graph, nodes=tuple(nodes), specs=specs, checks=())
+
+
+def _with_all_heads(node: Node, specs: dict[str, _core.Spec]) -> tuple[Node, list[Node]]:
+    """Attention in which heads of one of query, key and value are for all heads of the others, with
+    the nodes that expand those; their specs are added."""
+    outer = [specs[name].shape[:-2] for name in node.inputs[:3]]
+    if len(set(outer)) == 1:
+        return node, []
+    whole = np.broadcast_shapes(*outer)
+    made, inputs = [], list(node.inputs)
+    for i, name in enumerate(node.inputs[:3]):
+        if outer[i] != whole:
+            shape = (*whole, *specs[name].shape[-2:])
+            inputs[i] = f"{node.name}.{i}"
+            made.append(Node(inputs[i], "expand", (name,), {"shape": shape}, (), node.module))
+            specs[inputs[i]] = _core.Spec(specs[name].dtype, shape)
+    return replace(node, inputs=tuple(inputs)), made
 
 
 def problem_of(node: Node, specs: Mapping[str, _core.Spec], weights: WeightStore) -> _core.Problem:

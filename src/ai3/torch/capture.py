@@ -601,10 +601,11 @@ def _first(node: fx.Node) -> fx.Node:
     return next(n for n in node.graph.find_nodes(op="get_attr") if n.target == node.target)
 
 
-_VIEWS = set(
-    "chunk contiguous detach expand expand_as flatten getitem movedim moveaxis narrow permute "
-    "reshape select slice split split_with_sizes squeeze swapaxes swapdims t tensor_split "
-    "transpose unbind unflatten unsqueeze view view_as".split()
+_VIEWS = (
+    *("chunk", "contiguous", "detach", "expand", "expand_as", "flatten", "getitem", "movedim"),
+    *("moveaxis", "narrow", "permute", "reshape", "select", "slice", "split", "split_with_sizes"),
+    *("squeeze", "swapaxes", "swapdims", "t", "transpose", "unbind", "unflatten", "unsqueeze"),
+    *("view", "view_as"),
 )
 
 

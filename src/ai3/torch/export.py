@@ -9,43 +9,28 @@ from torch.utils import _pytree as pytree
 
 from ai3.errors import UntraceableError
 from ai3.graph.expression import Expression, shape_of
+from ai3.torch.limit import TimeUp, limited
 from ai3.torch.stand_ins import Value
 from ai3.torch.trace import Trace, module_operation
 
 MANY = 1 << 62
 """Bounds above this are none."""
 
+FREE = {"all sizes": 12.0, "the batch's size": 8.0, "no size": None}
+"""Which sizes of the inputs may change from call to call (the fewer, the more networks export), and
+the seconds that finding it out may take."""
+
 
 class ExportTrace(Trace):
-    """A network exported for inputs of a sample's rank, of any extents that it then takes.
+    """A network exported for inputs of a sample's shape, or of several, of which `free` may be
+    others where the network takes them.
 
     Raises UntraceableError.
     """
 
-    def __init__(self, module: nn.Module, shape: Sequence[int]) -> None:
-        parameter = next(iter(module.parameters()), None)
-        dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
-        auto = torch.export.Dim.AUTO
-        # An extent of 1 is taken for a constant.
-        shapes = dict.fromkeys([(max(2, shape[0]), *shape[1:]), tuple(shape)])
-        errors = []
-        for sample in shapes:
-            dynamic = (dict.fromkeys(range(len(sample)), auto),)
-            try:
-                with torch.no_grad():
-                    exported = torch.export.export(
-                        module, (torch.zeros(sample, dtype=dtype),), dynamic_shapes=dynamic
-                    )
-                break
-            except Exception as error:
-                errors.append(f"{type(error).__name__}: {error}")
-        else:
-            raise UntraceableError(
-                f"neither torch.fx nor torch.export can trace {type(module).__name__}; "
-                f"torch.export says: {errors[-1]}"
-            )
-        self._exported, self._original = exported, module
-        self.root = exported.module(check_guards=False)
+    def __init__(self, module: nn.Module, shape: Sequence[Any], free: str = "all sizes") -> None:
+        self._exported, self._original = _export(module, shapes_of(shape), free), module
+        self.root = self._exported.module(check_guards=False)
         self.graph = self.root.graph
         self._modules = {}
         self._wrapped = False
@@ -97,3 +82,61 @@ class ExportTrace(Trace):
             if upper.isdigit() and int(upper) < MANY:
                 found.append(Expression("le", (size, int(upper))))
         return found
+
+
+def shapes_of(sample: Sequence[Any]) -> list[tuple[int, ...]]:
+    """The shape of each input, of one shape or of a sequence of them."""
+    if sample and all(isinstance(part, Sequence) for part in sample):
+        return [tuple(part) for part in sample]
+    return [tuple(sample)]
+
+
+def _export(
+    module: nn.Module, shapes: Sequence[tuple[int, ...]], free: str
+) -> torch.export.ExportedProgram:
+    # An extent of 1 is taken for a constant.
+    many = [(max(2, shape[0]), *shape[1:]) if shape else shape for shape in shapes]
+    said = ""
+    for tried in [shapes] if free == "no size" else [many, shapes][: 1 + (many != shapes)]:
+        try:
+            with limited(
+                f"tracing {type(module).__name__} by torch.export, {free} free", FREE[free]
+            ):
+                return _exported(module, tried, free)
+        except TimeUp:
+            said = f"nothing for {FREE[free]:.0f} s"
+            break
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+    raise UntraceableError(
+        f"neither torch.fx nor torch.export can trace {type(module).__name__}; torch.export, with "
+        f"{free} free, says: {said}"
+    )
+
+
+def _exported(
+    module: nn.Module, shapes: Sequence[tuple[int, ...]], free: str
+) -> torch.export.ExportedProgram:
+    parameter = next(module.parameters(), None)
+    dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
+    auto = torch.export.Dim.AUTO
+    dims = {"all sizes": None, "the batch's size": 1, "no size": 0}[free]
+    dynamic = tuple(dict.fromkeys(range(len(shape))[:dims], auto) for shape in shapes)
+    error: Exception | None = None
+    # The second for networks that look numbers up.
+    for kind in (dtype, torch.int64):
+        samples = tuple(torch.zeros(shape, dtype=kind) for shape in shapes)
+        try:
+            with torch.no_grad():
+                return torch.export.export(module, samples, dynamic_shapes=dynamic)
+        except Exception as raised:
+            error = error or raised
+            if not _wants_integers(raised):
+                break
+    assert error is not None
+    raise error
+
+
+def _wants_integers(error: Exception) -> bool:
+    text = str(error)
+    return "indices" in text and ("Long" in text or "int" in text)

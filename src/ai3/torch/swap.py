@@ -1,18 +1,20 @@
 """The swapping functions for torch networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ai3 import _core
-from ai3.errors import UntraceableError
+from ai3.errors import SampleError, UnsupportedCallableError, UntraceableError
 from ai3.graph import Graph
 from ai3.graph.compile import choose, conv2d_attempt, infer
 from ai3.graph.fold_affine import fold_affine
 from ai3.graph.fuse_attention import fuse_attention
 from ai3.graph.graph import CONSTANT, FOREIGN
-from ai3.graph.specialize import specialize
+from ai3.graph.specialize import REAL, specialize
 from ai3.graph.weights import WeightStore
 from ai3.model import Model
 from ai3.selector import (
@@ -22,8 +24,8 @@ from ai3.selector import (
     check_operations,
     select,
 )
-from ai3.torch.capture import capture
-from ai3.torch.export import ExportTrace
+from ai3.torch.capture import Captured, capture
+from ai3.torch.export import FREE, ExportTrace, shapes_of
 from ai3.torch.swap_conv2d import freeze, restore, swap_conv2d, swapped
 from ai3.torch.trace import Trace
 
@@ -44,10 +46,9 @@ def swap_backend(
             f"{type(algos).__name__} is no mapping"
         )
     check_operations(algos)
-    keep_foreign = unsupported == FOREIGN
-    captured = capture(_trace(module, sample_input_shape), dtype, unsupported)
+    captured = _captured(module, sample_input_shape, dtype, unsupported)
     graph = captured.graph
-    if keep_foreign:
+    if unsupported == FOREIGN:
         unsupported = "raise"
     _check_unsupported(unsupported, {node.op for node in graph.nodes} - {CONSTANT, FOREIGN})
     shapes = _input_shapes(graph, sample_input_shape)
@@ -73,29 +74,56 @@ def swap_backend(
     return _checked(graph, sample_input_shape, unsupported)
 
 
-def _trace(module: nn.Module, sample_shape: Sequence[int] | None) -> Trace:
-    """By torch.fx or, where that fails and a shape is known, by torch.export."""
-    try:
-        return Trace(module)
-    except UntraceableError:
-        if sample_shape is None:
-            raise
-    return ExportTrace(module, sample_shape)
+def _captured(
+    module: nn.Module, sample_shape: Sequence[Any] | None, dtype: Any, unsupported: str
+) -> Captured:
+    """The graph by torch.fx or, where a sample is known and that finds none through which it goes,
+    by torch.export with as many sizes free as it can. Where nothing does, raises what torch.fx's
+    graph was refused for or, where it found none, torch.export's last."""
+    errors: list[Exception] = []
+    for trace in _traces(module, sample_shape):
+        try:
+            captured = capture(trace(), dtype, unsupported)
+            _specialized(captured.graph, sample_shape)
+        except (UntraceableError, UnsupportedCallableError, SampleError) as error:
+            errors.append(error)
+        else:
+            return captured
+    raise errors[-1] if isinstance(errors[0], UntraceableError) else errors[0]
 
 
-def _specialized(graph: Graph, sample_shape: Sequence[int] | None) -> Graph | None:
-    """The graph for an input of the sample's shape, where that is known and no node foreign."""
+def _traces(module: nn.Module, sample_shape: Sequence[Any] | None) -> Iterator[Callable[[], Trace]]:
+    yield partial(Trace, module)
+    if sample_shape is not None:
+        for free in FREE:
+            yield partial(ExportTrace, module, sample_shape, free)
+
+
+def _specialized(graph: Graph, sample_shape: Sequence[Any] | None) -> Graph | None:
+    """The graph for inputs of the sample's shape, where that is known and no node foreign. Raises
+    SampleError."""
     if sample_shape is None or any(node.op == FOREIGN for node in graph.nodes):
         return None
-    dtypes = [w.dtype.name for node in graph.nodes for w in node.weights if w is not None]
-    sample = _core.Spec(dtypes[0] if dtypes else "float32", tuple(sample_shape))
     try:
-        return specialize(graph, [sample] * len(graph.inputs), WeightStore(graph))
+        return specialize(graph, _sample_specs(graph, sample_shape), WeightStore(graph))
     except ValueError as error:
-        raise ValueError(
-            f"an input of sample_input_shape {tuple(sample_shape)} does not go through the "
-            f"network: {error}"
-        ) from error
+        raise SampleError(sample_shape, error) from error
+
+
+def _sample_specs(graph: Graph, sample_shape: Sequence[Any]) -> list[_core.Spec]:
+    """What the inputs of a sample are; what others are looked up by is integers."""
+    dtypes = [w.dtype.name for node in graph.nodes for w in node.weights if w is not None]
+    real = next((dtype for dtype in dtypes if dtype in REAL), "float32")
+    looked_up = {node.inputs[1] for node in graph.nodes if node.op in ("index_select", "gather")}
+    shapes = shapes_of(sample_shape)
+    if len(shapes) == 1:
+        shapes *= len(graph.inputs)
+    if len(shapes) != len(graph.inputs):
+        raise ValueError(f"the network takes {len(graph.inputs)} inputs, not {len(shapes)}")
+    return [
+        _core.Spec("int64" if name in looked_up else real, shape)
+        for name, shape in zip(graph.inputs, shapes, strict=True)
+    ]
 
 
 def _input_shapes(graph: Graph, sample_shape: Sequence[int] | None) -> dict[str, tuple[int, ...]]:
@@ -121,6 +149,16 @@ def _checked(graph: Graph, sample_shape: Sequence[int] | None, unsupported: str)
             if node.op == "conv2d" and (w := node.weights[0]) is not None
         }
     model.set_algorithms(choose(graph, problems, unsupported))
+    if sample_shape is not None:
+        # Zeros of any size, in the memory of one.
+        sample = [
+            np.broadcast_to(np.zeros((), spec.dtype), spec.shape)
+            for spec in _sample_specs(graph, sample_shape)
+        ]
+        try:
+            model.prepare(*sample)
+        except Exception as error:
+            raise SampleError(sample_shape, error) from error
     return model
 
 

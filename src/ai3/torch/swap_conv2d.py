@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.nn.parameter import is_lazy
 
 from ai3 import _core
-from ai3.errors import SelectionError, UnsupportedAlgorithmError
+from ai3.errors import SampleError, SelectionError, UnsupportedAlgorithmError
 from ai3.graph.compile import conv2d_attempt
 from ai3.selector import (
     AlgorithmicSelector,
@@ -220,10 +220,7 @@ def _run(module: nn.Module, shape: Sequence[int], names: Any) -> dict[str, tuple
     try:
         return record(copy.deepcopy(module), torch.zeros)
     except Exception as error:
-        raise ValueError(
-            f"an input of sample_input_shape {tuple(shape)} does not go through the network: "
-            f"{error}"
-        ) from error
+        raise SampleError(shape, error) from error
 
 
 def _refusal(candidate: Candidate, algorithms: Conv2dAlgorithms) -> tuple[str, str] | None:

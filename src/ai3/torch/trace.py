@@ -91,8 +91,9 @@ class Trace:
         except Exception as error:
             raise UntraceableError(
                 f"torch.fx cannot trace {type(module).__name__}: {error}\n"
-                "(control flow that depends on values or shapes is the usual reason; for "
-                "swap_backend, give sample_input_shape, and torch.export is tried)"
+                "(control flow that depends on values or shapes is the usual reason: give "
+                "swap_backend the shape of an input, as in sample_input_shape=(1, 3, 224, 224), "
+                "and torch.export is tried)"
             ) from error
         self._lined: dict[str, fx.Node] | None = None
         self._modules = dict(root.named_modules(remove_duplicate=False))
