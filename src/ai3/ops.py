@@ -272,6 +272,12 @@ OPERATIONS: dict[str, Operation] = {
             attributes={"dim": -1, "descending": False, "stable": True},
         ),
         *(Operation(name, inputs=2, attributes={"dim": 0}) for name in ("index_select", "gather")),
+        Operation(
+            "recurrence",
+            inputs=-1,
+            weights=("weight_hh", "bias_hh", "weight_hr"),
+            attributes={"cell": REQUIRED, "reverse": False},
+        ),
         Operation("flip", attributes={"dims": REQUIRED}),
         Operation("take", attributes={"dim": 0, "indices": REQUIRED}),
         Operation("matmul", inputs=2),

@@ -22,7 +22,10 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
     shapes: dict[str, tuple[int, ...]] = {name: spec.shape for name, spec in specs.items()}
     numbers: dict[str, bool | int | float] = {}
     real = _real_dtype(graph, inputs)
-    nodes = []
+    nodes: list[Node] = []
+    for check in graph.checks:
+        if shapes.keys() >= set(expression.reads(check)):
+            _require(check, shapes, inputs)
     for node in graph.nodes:
         try:
             if node.op == CONSTANT:
@@ -42,12 +45,20 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
         shapes[node.name] = specs[node.name].shape
         nodes.append(node)
     for check in graph.checks:
-        if not expression.evaluate(check, shapes):
-            raise ValueError(
-                f"the network requires {expression.text(check)}, which inputs of "
-                f"{', '.join(str(spec.shape) for spec in inputs)} do not fulfil"
-            )
+        _require(check, shapes, inputs)
     return replace(graph, nodes=tuple(nodes), specs=specs, checks=())
+
+
+def _require(
+    check: expression.Expression,
+    shapes: Mapping[str, tuple[int, ...]],
+    inputs: Sequence[_core.Spec],
+) -> None:
+    if not expression.evaluate(check, shapes):
+        raise ValueError(
+            f"the network requires {expression.text(check)}, which inputs of "
+            f"{', '.join(str(spec.shape) for spec in inputs)} do not fulfil"
+        )
 
 
 def _with_all_heads(node: Node, specs: dict[str, _core.Spec]) -> tuple[Node, list[Node]]:

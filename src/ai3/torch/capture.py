@@ -45,6 +45,7 @@ _MODULES: dict[type[nn.Module], Callable[..., Any]] = {
         (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
         lowerings.norms.module_instance_norm,
     ),
+    **lowerings.recurrent.MODULES,
 }
 
 
@@ -374,7 +375,7 @@ class Capture:
         if op is not None:
             return self._module_call(op, module, [*args, *kwargs.values()])
         if type(module) in _MODULES:
-            return _MODULES[type(module)](self, module, *args, **kwargs)
+            return _refused(type(module), _MODULES[type(module)], self, module, *args, **kwargs)
         return self._inline(module.forward, args, kwargs, module)
 
     def _inline(

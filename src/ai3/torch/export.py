@@ -1,5 +1,6 @@
 """A torch network as torch.export sees it: for those that torch.fx cannot trace."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ MANY = 1 << 62
 
 FREE = {"all sizes": 12.0, "the batch's size": 8.0, "no size": None}
 """Which sizes of the inputs may change from call to call (the fewer, the more networks export), and
-the seconds that finding it out may take."""
+the seconds that finding it out may take, or four times as many for a network above 100 MB."""
 
 
 class ExportTrace(Trace):
@@ -96,15 +97,17 @@ def _export(
 ) -> torch.export.ExportedProgram:
     # An extent of 1 is taken for a constant.
     many = [(max(2, shape[0]), *shape[1:]) if shape else shape for shape in shapes]
+    weights = sum(parameter.nbytes for parameter in module.parameters())
+    limit = FREE[free]
+    if limit is not None and weights > 100e6:
+        limit *= 4
     said = ""
     for tried in [shapes] if free == "no size" else [many, shapes][: 1 + (many != shapes)]:
         try:
-            with limited(
-                f"tracing {type(module).__name__} by torch.export, {free} free", FREE[free]
-            ):
+            with limited(f"tracing {type(module).__name__} by torch.export, {free} free", limit):
                 return _exported(module, tried, free)
         except TimeUp:
-            said = f"nothing for {FREE[free]:.0f} s"
+            said = f"nothing for {limit:.0f} s"
             break
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
@@ -121,13 +124,16 @@ def _exported(
     dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
     auto = torch.export.Dim.AUTO
     dims = {"all sizes": None, "the batch's size": 1, "no size": 0}[free]
-    dynamic = tuple(dict.fromkeys(range(len(shape))[:dims], auto) for shape in shapes)
+    dynamic = tuple(
+        {dim: auto for dim, extent in enumerate(shape[:dims]) if extent != 1} for shape in shapes
+    )
     error: Exception | None = None
     # The second for networks that look numbers up.
     for kind in (dtype, torch.int64):
         samples = tuple(torch.zeros(shape, dtype=kind) for shape in shapes)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what becomes a constant, which is wanted
                 return torch.export.export(module, samples, dynamic_shapes=dynamic)
         except Exception as raised:
             error = error or raised
