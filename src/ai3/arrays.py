@@ -1,6 +1,7 @@
 """Arrays of other libraries, as the core takes them and as the user gets them back."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,17 @@ def like(given: Any, result: Any) -> Any:
     if isinstance(given, _core.Tensor) and not isinstance(result, _core.Tensor):
         return _core.Tensor(result)
     return result
+
+
+def each(item: Any, change: Callable[[Any], Any]) -> Any:
+    """`item` with every array in it changed: itself, or one in a tuple, list or dict."""
+    if isinstance(item, dict):
+        return {key: each(part, change) for key, part in item.items()}
+    if isinstance(item, tuple) and hasattr(item, "_fields"):
+        return type(item)(*(each(part, change) for part in item))
+    if isinstance(item, tuple | list):
+        return type(item)(each(part, change) for part in item)
+    return change(item) if hasattr(item, "__dlpack__") else item
 
 
 def to_torch(array: Any) -> Any:

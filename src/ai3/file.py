@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ai3.errors import FileError
-from ai3.graph import Expression, Graph, Node, Record
+from ai3.graph import Expression, Graph, Node, Plain, Record
 from ai3.graph.expression import FUNCTIONS
 from ai3.graph.graph import CONSTANT, FOREIGN
 from ai3.ops import OPERATIONS, SUPPORTED_ALGORITHMS
@@ -169,6 +169,8 @@ def _decode(item: Any) -> Any:
 def _encode_structure(item: Any) -> Any:
     if item is None or isinstance(item, int):
         return item
+    if isinstance(item, Plain):
+        return {"kind": "plain", "value": item.value}
     if isinstance(item, Record):
         title = getattr(item.make, "__name__", getattr(item.make, "name", ""))
         parts = [[name, _encode_structure(part)] for name, part in item.fields]
@@ -186,6 +188,10 @@ def _decode_structure(item: Any, count: int) -> Any:
         if not 0 <= item < count:
             raise _Damage(f"it has no output {item}")
         return item
+    if item["kind"] == "plain":
+        if not isinstance(item["value"], bool | int | float | str | None):
+            raise _Damage(f"it gives {item['value']!r}")
+        return Plain(item["value"])
     parts = item["parts"]
     if item["kind"] == "dict":
         return {key: _decode_structure(part, count) for key, part in parts}

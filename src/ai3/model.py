@@ -84,7 +84,9 @@ class Model:
     def __call__(self, *inputs: Any) -> Any:
         """The network's output, or outputs as it has them, in the type of the first input."""
         results = self._run(self._readable(inputs), own=False)
-        results = [arrays.like(inputs[0], result) for result in results]
+        results = [
+            arrays.each(result, lambda array: arrays.like(inputs[0], array)) for result in results
+        ]
         return assemble(self._graph.structure, tuple(results))
 
     def predict(self, input: Any, out_type: type | None = None) -> Any:
@@ -96,7 +98,8 @@ class Model:
         """
         inputs = input if isinstance(input, tuple) else (input,)
         results = self._run(self._readable(inputs), own=True)
-        results = [result if out_type is None else result.to(out_type) for result in results]
+        if out_type is not None:
+            results = [arrays.each(result, lambda array: array.to(out_type)) for result in results]
         return assemble(self._graph.structure, tuple(results))
 
     def profile(self, *inputs: Any, repeat: int = 5) -> list[NodeProfile]:
@@ -189,7 +192,7 @@ class Model:
                 profile += _measure(compiled, given)
             values.update(zip(part.outputs, compiled.executor(given, False), strict=True))
         results = [values[name] for name in self._graph.outputs]
-        return [_core.Tensor(result) for result in results] if own else results
+        return [arrays.each(result, _core.Tensor) for result in results] if own else results
 
 
 def _run_foreign(node: Node, values: Mapping[str, Any], profile: list[NodeProfile] | None) -> Any:

@@ -48,8 +48,8 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
     structure: Any = None
-    """How the outputs are handed out: tuples, lists, dicts and Records of indices into `outputs`;
-    None for the one output, or the tuple of several."""
+    """How the outputs are handed out: tuples, lists, dicts and Records of indices into `outputs`
+    and of Plain; None for the one output, or the tuple of several."""
     checks: tuple[Expression, ...] = ()
     """What holds for the inputs' shapes."""
     specs: Mapping[str, _core.Spec] = field(default_factory=dict)
@@ -111,12 +111,21 @@ class Record:
     fields: tuple[tuple[str, Any], ...]
 
 
+@dataclass(frozen=True)
+class Plain:
+    """Among the outputs what is the same for all inputs: None, a number or a text."""
+
+    value: bool | int | float | str | None
+
+
 def assemble(structure: Any, values: tuple[Any, ...]) -> Any:
     """The outputs as the network hands them out; see `Graph.structure`."""
     if structure is None:
         return values[0] if len(values) == 1 else values
     if isinstance(structure, int):
         return values[structure]
+    if isinstance(structure, Plain):
+        return structure.value
     if isinstance(structure, Record):
         return structure.make(**{k: assemble(part, values) for k, part in structure.fields})
     if isinstance(structure, dict):

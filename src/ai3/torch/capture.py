@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from ai3 import _core, arrays
 from ai3.errors import UnsupportedCallableError
-from ai3.graph import Expression, Graph, Node, Record, Weight
+from ai3.graph import Expression, Graph, Node, Plain, Record, Weight
 from ai3.graph.graph import CONSTANT, FOREIGN
 from ai3.ops import OPERATIONS, REQUIRED, Operation
 from ai3.torch import attention, foreign, lowerings
@@ -66,6 +66,20 @@ def capture(trace: Trace, dtype: Any = None, unsupported: str = "raise") -> Capt
     UnsupportedCallableError lists all of it.
     """
     return Capture(trace, dtype, unsupported == "torch").run()
+
+
+def whole(
+    module: nn.Module, inputs: int, dtype: Any, change: Callable[[nn.Module], None]
+) -> Captured:
+    """The Graph in which torch runs a copy of the network, which `change` may change."""
+    names = tuple(f"input_{i}" if inputs > 1 else "input" for i in range(inputs))
+    arguments = tuple(foreign.Input(i) for i in range(inputs))
+    own = foreign.copied(module, _torch_dtype(dtype))
+    change(own)
+    call = foreign.Call("call_module", own, arguments, {})
+    label = type(module).__name__
+    node = Node("network", FOREIGN, names, {}, (), label, FOREIGN, call)
+    return Captured(Graph(names, (node,), ("network",)), {}, {})
 
 
 class Capture:
@@ -264,12 +278,15 @@ class Capture:
             except Refusal as refusal:
                 if refused is None:
                     raise
+                env[node], reason = Value(node.name), str(refusal)
                 if self._keep_foreign:
-                    env[node] = self._add_foreign(trace, node, args, kwargs)
-                    self._overwrite(trace, node, args, kwargs, env)
-                else:
-                    refused.append((trace.place(node), str(refusal)))
-                    env[node] = Value(node.name)
+                    try:
+                        env[node] = self._add_foreign(trace, node, args, kwargs)
+                        self._overwrite(trace, node, args, kwargs, env)
+                        continue
+                    except Refusal as other:
+                        reason = str(other)
+                refused.append((trace.place(node), reason))
         raise AssertionError("a graph has an output")
 
     def _overwritten(self, trace: Trace) -> set[fx.Node]:
@@ -528,6 +545,8 @@ class Capture:
             return Record(
                 type(item), tuple((n, self._structure(getattr(item, n), outputs)) for n in names)
             )
+        if item is None or isinstance(item, bool | int | float | str):
+            return Plain(item)
         if not isinstance(item, Value | torch.Tensor):
             raise Refusal(f"an output that is {item!r}, not a tensor that the network computes")
         self._node_name = "output"

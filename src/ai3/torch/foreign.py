@@ -25,6 +25,18 @@ class Size:
 
 
 @dataclass(frozen=True)
+class _Operator:
+    """One of torch's operators by its name, as itself it cannot be pickled."""
+
+    name: str
+    overload: str
+
+    def found(self) -> Any:
+        space, _, name = self.name.partition("::")
+        return getattr(getattr(getattr(torch.ops, space), name), self.overload)
+
+
+@dataclass(frozen=True)
 class Call:
     """A call that fx traced; `args` and `kwargs` have Inputs and Sizes in their places. Where it
     works `in_place` it does so on a copy."""
@@ -34,6 +46,17 @@ class Call:
     args: Any
     kwargs: Any
     in_place: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        target = self.target
+        if isinstance(target, torch._ops.OpOverload):
+            target = _Operator(target._schema.name, target._overloadname)
+        return {**self.__dict__, "target": target}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state["target"], _Operator):
+            state = {**state, "target": state["target"].found()}
+        self.__dict__.update(state)
 
     def __call__(self, *inputs: Any, sizes: tuple[Any, ...] = ()) -> Any:
         def fill(slot: Input | Size) -> Any:

@@ -1,5 +1,6 @@
 """The swapping functions for torch networks."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ from ai3.selector import (
     check_operations,
     select,
 )
-from ai3.torch.capture import Captured, capture
+from ai3.torch.capture import Captured, capture, whole
 from ai3.torch.export import FREE, ExportTrace, shapes_of
 from ai3.torch.swap_conv2d import freeze, restore, swap_conv2d, swapped
 from ai3.torch.trace import Trace
@@ -46,7 +47,51 @@ def swap_backend(
             f"{type(algos).__name__} is no mapping"
         )
     check_operations(algos)
-    captured = _captured(module, sample_input_shape, dtype, unsupported)
+    errors: list[Exception] = []
+    for trace in _traces(module, sample_input_shape):
+        try:
+            captured = capture(trace(), dtype, unsupported)
+            return _selected(captured, algos, sample_input_shape, unsupported)
+        except (UntraceableError, UnsupportedCallableError, SampleError) as error:
+            errors.append(error)
+    if unsupported == FOREIGN:
+        return _as_it_is(module, algos, sample_input_shape, dtype)
+    # Of what torch.fx's graph was refused for or, where it found none, torch.export's last.
+    raise errors[-1] if isinstance(errors[0], UntraceableError) else errors[0]
+
+
+def _as_it_is(
+    module: nn.Module,
+    algos: Mapping[str, AlgorithmicSelector],
+    sample_shape: Sequence[Any] | None,
+    dtype: Any,
+) -> Model:
+    """The model in which torch runs the whole network, its convolutions swapped."""
+
+    def swap(own: nn.Module) -> None:
+        swap_conv2d(own, algos.get("conv2d"), sample_shape, "raise")
+
+    captured = whole(module, _inputs_of(module, sample_shape), dtype, swap)
+    others = {op: selector for op, selector in algos.items() if op != "conv2d"}
+    return _selected(captured, others, sample_shape, FOREIGN)
+
+
+def _inputs_of(module: nn.Module, sample_shape: Sequence[Any] | None) -> int:
+    """How many inputs the network takes, as far as its signature and the sample tell."""
+    if sample_shape is not None and len(shapes := shapes_of(sample_shape)) > 1:
+        return len(shapes)
+    parameters = inspect.signature(module.forward).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return max(1, sum(p.kind in kinds and p.default is p.empty for p in parameters))
+
+
+def _selected(
+    captured: Captured,
+    algos: Mapping[str, AlgorithmicSelector],
+    sample_input_shape: Sequence[Any] | None,
+    unsupported: str,
+) -> Model:
+    """The model in which every node runs what the selectors choose for it."""
     graph = captured.graph
     if unsupported == FOREIGN:
         unsupported = "raise"
@@ -72,24 +117,6 @@ def swap_backend(
             chosen.update(dict.fromkeys(group, forward))
     graph = fold_affine(fuse_attention(graph.with_algorithms(chosen)))
     return _checked(graph, sample_input_shape, unsupported)
-
-
-def _captured(
-    module: nn.Module, sample_shape: Sequence[Any] | None, dtype: Any, unsupported: str
-) -> Captured:
-    """The graph by torch.fx or, where a sample is known and that finds none through which it goes,
-    by torch.export with as many sizes free as it can. Where nothing does, raises what torch.fx's
-    graph was refused for or, where it found none, torch.export's last."""
-    errors: list[Exception] = []
-    for trace in _traces(module, sample_shape):
-        try:
-            captured = capture(trace(), dtype, unsupported)
-            _specialized(captured.graph, sample_shape)
-        except (UntraceableError, UnsupportedCallableError, SampleError) as error:
-            errors.append(error)
-        else:
-            return captured
-    raise errors[-1] if isinstance(errors[0], UntraceableError) else errors[0]
 
 
 def _traces(module: nn.Module, sample_shape: Sequence[Any] | None) -> Iterator[Callable[[], Trace]]:
