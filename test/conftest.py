@@ -12,9 +12,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=sorted(networks.NETWORKS),
         help="run only the tests of this network",
     )
+    parser.addoption(
+        "--all", action="store_true", help="also what `./run test` leaves out as it takes long"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "thorough: runs with --all only")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all"):
+        thorough = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=thorough)
+        items[:] = [item for item in items if item not in set(thorough)]
     chosen = config.getoption("--network")
     if chosen is None:
         return

@@ -1,9 +1,11 @@
 """A model in one file: its weights as safetensors, its graph as JSON in their metadata."""
 
+import inspect
 import json
 from collections import namedtuple
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from os import PathLike
 from typing import Any
 
@@ -11,11 +13,12 @@ import numpy as np
 
 from ai3.errors import FileError
 from ai3.graph import Expression, Graph, Node, Plain, Record
-from ai3.graph.expression import FUNCTIONS
+from ai3.graph.expression import FUNCTIONS, reads
 from ai3.graph.graph import CONSTANT, FOREIGN
-from ai3.ops import OPERATIONS, SUPPORTED_ALGORITHMS
+from ai3.ops import OPERATIONS, REQUIRED, SUPPORTED_ALGORITHMS, Operation
 
 FORMAT = 1
+DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")
 KEY = "ai3"
 
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
@@ -77,13 +80,23 @@ def load(path: str | PathLike[str]) -> tuple[Graph, str]:
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise FileError(path, f"it is no safetensors file, or damaged: {error}") from None
+    strange = [name for name, array in arrays.items() if array.dtype.name not in DTYPES]
+    if strange:
+        raise FileError(path, f"its weight {strange[0]!r} is {arrays[strange[0]].dtype.name}")
     if text is None:
         raise FileError(path, "it holds weights, but no graph: Model.save did not write it")
     try:
         return _decode_document(json.loads(text), arrays)
     except _Damage as error:
         raise FileError(path, str(error)) from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise FileError(path, f"its graph is damaged: {error!r}") from None
 
 
@@ -111,7 +124,8 @@ def _decode_document(document: Any, arrays: Arrays) -> tuple[Graph, str]:
     nodes = []
     for entry in document["nodes"]:
         node = _decode_node(entry, arrays)
-        unknown = [name for name in node.inputs if name not in known]
+        read = (*node.inputs, *reads(tuple(node.attributes.values())))
+        unknown = [name for name in read if name not in known]
         if unknown or node.name in known:
             raise _Damage(f"its node {node.name!r} does not fit: {unknown or 'the name is taken'}")
         known.add(node.name)
@@ -120,9 +134,20 @@ def _decode_document(document: Any, arrays: Arrays) -> tuple[Graph, str]:
     if not known.issuperset(outputs):
         raise _Damage("it has outputs that no node makes")
     checks = tuple(_decode(check) for check in document["checks"])
+    if not all(isinstance(check, Expression) for check in checks):
+        raise _Damage("it has a check that is no expression")
+    if not known.issuperset(reads(checks)):
+        raise _Damage("it checks the shape of a value that no node makes")
     structure = _decode_structure(document["structure"], len(outputs))
-    graph = Graph(inputs, tuple(nodes), outputs, structure, checks)
-    return graph, _text(document["unsupported"])
+    unsupported = _text(document["unsupported"])
+    names = {name for algorithms in SUPPORTED_ALGORITHMS.values() for name in algorithms}
+    if unsupported not in {"raise", *names}:
+        raise _Damage(f"it has unsupported={unsupported!r}")
+    return Graph(inputs, tuple(nodes), outputs, structure, checks), unsupported
+
+
+_CONSTANT_ATTRIBUTES = ("value", "dtype")
+_LARGEST = 1 << 62
 
 
 def _decode_node(entry: Any, arrays: Arrays) -> Node:
@@ -134,15 +159,46 @@ def _decode_node(entry: Any, arrays: Arrays) -> Node:
     for key in entry["weights"]:
         if key is not None and key not in arrays:
             raise _Damage(f"the weight {key!r} is missing")
+    attributes = {_text(key): _decode(value) for key, value in entry["attributes"].items()}
+    row = OPERATIONS.get(op)
+    known = _CONSTANT_ATTRIBUTES if row is None else row.attributes
+    unknown = [name for name in attributes if name not in known]
+    if unknown:
+        raise _Damage(f"its {op} has the attribute {unknown[0]!r}, which there is none of")
+    if row is None:
+        _check_constant(entry, attributes)
+    else:
+        _check_counts(entry, attributes, row)
+        optional = {k: v for k, v in row.attributes.items() if v is not REQUIRED}
+        given = {k: v for k, v in optional.items() if k != "inplace" and k not in row.fixed}
+        attributes = {**given, **attributes}
     return Node(
         name=_text(entry["name"]),
         op=op,
         inputs=tuple(_text(name) for name in entry["inputs"]),
-        attributes={_text(key): _decode(value) for key, value in entry["attributes"].items()},
+        attributes=attributes,
         weights=tuple(None if key is None else arrays[key] for key in entry["weights"]),
         module=_text(entry["module"]),
         algorithm=algorithm,
     )
+
+
+def _check_constant(entry: Any, attributes: Mapping[str, Any]) -> None:
+    if entry["inputs"] or len(entry["weights"]) != ("value" not in attributes):
+        raise _Damage("it has a constant that is not one array or one expression")
+    if attributes.get("dtype", "float32") not in DTYPES:
+        raise _Damage(f"it has a constant of {attributes['dtype']!r}")
+
+
+def _check_counts(entry: Any, attributes: Mapping[str, Any], row: Operation) -> None:
+    given = len(entry["inputs"])
+    if given != row.inputs and (row.inputs >= 0 or not given):
+        raise _Damage(f"its {row.name} has {given} inputs")
+    if len(entry["weights"]) > len(row.weights):
+        raise _Damage(f"its {row.name} has {len(entry['weights'])} weights")
+    for name, default in row.attributes.items():
+        if default is REQUIRED and attributes.get(name) is None:
+            raise _Damage(f"its {row.name} has no {name}")
 
 
 def _encode(item: Any) -> Any:
@@ -159,11 +215,32 @@ def _encode(item: Any) -> Any:
 
 def _decode(item: Any) -> Any:
     if isinstance(item, dict):
+        if item.keys() != {"function", "arguments"} or not isinstance(item["arguments"], list):
+            raise _Damage(f"{str(item)[:80]} is no expression")
         function, arguments = item["function"], tuple(map(_decode, item["arguments"]))
-        if function != "shape" and function not in FUNCTIONS:
+        if function == "shape":
+            if len(arguments) != 1 or not isinstance(arguments[0], str):
+                raise _Damage("it asks for the shape of what is no value")
+        elif not isinstance(function, str) or function not in FUNCTIONS:
             raise _Damage(f"it has the function {function!r}, which this ai3 does not know")
+        elif not _takes(function, len(arguments)):
+            raise _Damage(f"it has the function {function!r} of {len(arguments)} arguments")
         return Expression(function, arguments)
+    if isinstance(item, int) and abs(item) >= _LARGEST:
+        raise _Damage(f"its number {str(item)[:40]} is too large")
     return tuple(map(_decode, item)) if isinstance(item, list) else item
+
+
+@cache
+def _takes(function: str, count: int) -> bool:
+    """Whether a function of expressions may have so many arguments."""
+    try:
+        inspect.signature(FUNCTIONS[function]).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # one of Python's own that does not say
+        return True
+    return True
 
 
 def _encode_structure(item: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from statistics import median
 from threading import Lock
@@ -12,6 +13,7 @@ import numpy as np
 
 from ai3 import _core, arrays, file
 from ai3.graph import Graph, Node, assemble, expression
+from ai3.graph.choose_layouts import Layouts
 from ai3.graph.compile import Compiled, compile_graph
 from ai3.graph.parts import cut
 from ai3.graph.weights import WeightStore
@@ -23,12 +25,14 @@ class Model:
     """A network whose operations run the algorithms that were selected. For inference.
 
     Made by `swap_backend`, or from layers that run one after the other. Takes inputs of any shape
-    that the network takes: a plan for a shape is made when it is first met; the latest are kept.
+    that the network takes: a plan for a shape is made when it is first met, in the layouts of a
+    shape that is near where one was met before; the latest are kept, as many as 32 MB hold.
     Safe to call from several threads at a time. Raises ValueError for a shape that does not fit
     and TypeError for an array of a dtype that the network does not take, or not in CPU memory.
     """
 
-    _kept_plans = 8
+    _kept_bytes = 32 << 20
+    _kept_layouts = 16
     _graph: Graph
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -65,7 +69,7 @@ class Model:
         """The graph as it runs for inputs of the shapes of these arrays, after every pass."""
         if not isinstance(self._parts[0], Graph) or len(self._parts) > 1:
             raise ValueError("a model of which torch runs some nodes has no single such graph")
-        compiled, _ = self._prepare(self._parts[0], self._readable(inputs))
+        compiled = self._compiled(self._parts[0], _core.specs_of(self._readable(inputs)))
         return compiled.graph.with_algorithms(compiled.algorithms)
 
     def prepare(self, *inputs: Any) -> None:
@@ -143,7 +147,8 @@ class Model:
         self._unsupported = unsupported
         self._weights = WeightStore(graph)
         self._parts = cut(graph)
-        self._compiled: OrderedDict[Any, Compiled] = OrderedDict()
+        self._plans: OrderedDict[Any, _Plan] = OrderedDict()
+        self._near: dict[int, list[tuple[tuple[_core.Spec, ...], Layouts]]] = {}
         self._lock, self._compiling = Lock(), Lock()
         self._latest: tuple[_core.Spec, ...] | None = None
 
@@ -153,33 +158,44 @@ class Model:
         arrays.follow_torch_threads()
         return [arrays.readable(array) for array in inputs]
 
-    def _prepare(self, part: Graph, inputs: Sequence[Any]) -> tuple[Compiled, Any]:
+    def _prepare(self, part: Graph, inputs: Sequence[Any]) -> tuple[_core.Executor, Any]:
         specs = _core.specs_of(inputs)
         key = (id(part), specs, _core.max_threads())
         with self._lock:
-            compiled = self._compiled.get(key)
-            if compiled is not None:
-                self._compiled.move_to_end(key)
-                return compiled, specs
+            plan = self._plans.get(key)
+            if plan is not None:
+                self._plans.move_to_end(key)
+                return plan.executor, specs
         with self._compiling:
-            compiled = self._compiled.get(key)
-            if compiled is None:
-                compiled = compile_graph(part, specs, self._weights, self._unsupported)
+            plan = self._plans.get(key)
+            if plan is None:
+                compiled = self._compiled(part, specs)
+                plan = _Plan(compiled.executor, compiled.bytes)
         with self._lock:
-            self._compiled[key] = compiled
-            while len(self._compiled) > self._kept_plans * len(self._parts):
-                self._compiled.popitem(last=False)
-        return compiled, specs
+            self._plans[key] = plan
+            kept = sum(plan.bytes for plan in self._plans.values())
+            while kept > self._kept_bytes and len(self._plans) > len(self._parts):
+                kept -= self._plans.popitem(last=False)[1].bytes
+        return plan.executor, specs
+
+    def _compiled(self, part: Graph, specs: tuple[_core.Spec, ...]) -> Compiled:
+        known = self._near.setdefault(id(part), [])
+        like = [layouts for met, layouts in known if _are_near(met, specs)]
+        compiled = compile_graph(part, specs, self._weights, self._unsupported, like)
+        if not any(compiled.layouts is layouts for layouts in like):
+            known.append((specs, compiled.layouts))
+            del known[: -self._kept_layouts]
+        return compiled
 
     def _run(
         self, inputs: Sequence[Any], own: bool, profile: list[NodeProfile] | None = None
     ) -> list[Any]:
         """The outputs, as ai3's tensors if `own`. What every node took is added to `profile`."""
         if len(self._parts) == 1 and isinstance(self._parts[0], Graph):
-            compiled, self._latest = self._prepare(self._parts[0], inputs)
+            executor, self._latest = self._prepare(self._parts[0], inputs)
             if profile is not None:
-                profile += _measure(compiled, inputs)
-            return compiled.executor(inputs, own)
+                profile += _measure(self._compiled(self._parts[0], self._latest), inputs)
+            return executor(inputs, own)
         self._latest = _core.specs_of(inputs)
         values = dict(zip(self._graph.inputs, map(arrays.to_torch, inputs), strict=True))
         for part in self._parts:
@@ -187,12 +203,30 @@ class Model:
                 values[part.name] = _run_foreign(part, values, profile)
                 continue
             given = [values[name] for name in part.inputs]
-            compiled, _ = self._prepare(part, given)
+            executor, specs = self._prepare(part, given)
             if profile is not None:
-                profile += _measure(compiled, given)
-            values.update(zip(part.outputs, compiled.executor(given, False), strict=True))
+                profile += _measure(self._compiled(part, specs), given)
+            values.update(zip(part.outputs, executor(given, False), strict=True))
         results = [values[name] for name in self._graph.outputs]
         return [arrays.each(result, _core.Tensor) for result in results] if own else results
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What runs inputs of one shape, and about how many bytes it holds."""
+
+    executor: _core.Executor
+    bytes: int
+
+
+def _are_near(met: Sequence[_core.Spec], specs: Sequence[_core.Spec]) -> bool:
+    """Whether arrays are so alike in size that the same layouts suit them."""
+    return all(
+        a.dtype == b.dtype
+        and len(a.shape) == len(b.shape)
+        and all(m == n or (m < 2 * n and n < 2 * m) for m, n in zip(a.shape, b.shape, strict=True))
+        for a, b in zip(met, specs, strict=True)
+    )
 
 
 def _run_foreign(node: Node, values: Mapping[str, Any], profile: list[NodeProfile] | None) -> Any:

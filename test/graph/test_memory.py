@@ -27,7 +27,7 @@ def steps_and_arena(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[li
     """The operations that have something to do, and the arena's bytes, checked against torch."""
     model = ai3.swap_backend(Function(function))
     torch.testing.assert_close(model(x), function(x.clone()), rtol=1e-5, atol=1e-5)
-    (compiled,) = model._compiled.values()
+    compiled = model._compiled(model._parts[0], ai3._core.specs_of([x]))  # type: ignore[arg-type]
     ops = {node.name: node.op for node in compiled.graph.nodes}
     return [ops[name] for name in compiled.steps], compiled.executor.arena_bytes
 

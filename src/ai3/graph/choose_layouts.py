@@ -1,11 +1,12 @@
 """Choose the layout in which each image is written and read."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from math import inf
+from typing import TypeAlias
 
 from ai3 import _core
 from ai3.graph.graph import CONSTANT, Graph, Node
@@ -34,19 +35,66 @@ class Option:
     cost: float
 
 
-def choose_layouts(graph: Graph, weights: WeightStore) -> Graph:
+Layouts: TypeAlias = Mapping[str, tuple[tuple[str, ...], str | None]]
+"""By the names of nodes the layouts in which they read their inputs and, where they have that
+choice, write their output."""
+
+
+def choose_layouts(
+    graph: Graph, weights: WeightStore, like: Iterable[Layouts] = ()
+) -> tuple[Graph, Layouts]:
     """The graph whose convolutions and other operations on images use the layouts that take least
     by the estimates of their algorithms, with a `reorder` wherever a value is read in another
     layout than it is written in. The inputs and outputs of the graph stay dense.
 
     Dynamic programming along the nodes, in which all that read a value share its cost: exact where
     each value is read once. After that nodes change one by one while that saves something.
+
+    `like` are layouts that were chosen for this graph of other sizes: the first that are for the
+    same nodes are taken over.
     """
+    for layouts in like:
+        taken = _taken_over(graph, weights, layouts)
+        if taken is not None:
+            return _with_reorders(graph, taken), layouts
     options = {node.name: list(_options(node, graph, weights)) for node in graph.nodes}
     if all(len(choices) == 1 for choices in options.values()):
-        return graph
+        return graph, {name: (only.inputs, None) for name, (only,) in options.items()}
     chosen = _improved(graph, options, _cheapest(graph, options))
-    return _with_reorders(graph, chosen)
+    layouts = {
+        name: (option.inputs, option.node.attributes.get("output_layout"))
+        for name, option in chosen.items()
+    }
+    return _with_reorders(graph, chosen), layouts
+
+
+def _taken_over(graph: Graph, weights: WeightStore, layouts: Layouts) -> dict[str, Option] | None:
+    """The nodes in these layouts; None where they are for others, or the core cannot do it so."""
+    if layouts.keys() != {node.name for node in graph.nodes}:
+        return None
+    found = {}
+    for node in graph.nodes:
+        inputs, written = layouts[node.name]
+        if len(inputs) != len(node.inputs):
+            return None
+        output = graph.specs[node.name]
+        if written is not None or any(layout != "dense" for layout in inputs):
+            attributes = dict(node.attributes)
+            if written is not None:
+                attributes["output_layout"] = written
+            specs = [
+                _in_layout(graph.specs[name], layout)
+                for name, layout in zip(node.inputs, inputs, strict=True)
+            ]
+            try:
+                problem = _core.problem(node.op, specs, weights.of(node.weights), attributes)
+            except ValueError:
+                return None
+            if problem.refusal(node.algorithm):
+                return None
+            node, output = replace(node, attributes=attributes), problem.output
+        found[node.name] = Option(node, inputs, output, 0.0)
+    return found
 
 
 def _options(node: Node, graph: Graph, weights: WeightStore) -> Iterator[Option]:
@@ -212,6 +260,7 @@ def _with_reorders(graph: Graph, chosen: Mapping[str, Option]) -> Graph:
     for node in graph.nodes:
         option = chosen[node.name]
         inputs = tuple(map(read, node.inputs, option.inputs))
-        nodes.append(replace(option.node, inputs=inputs))
+        same = inputs == option.node.inputs
+        nodes.append(option.node if same else replace(option.node, inputs=inputs))
     outputs = tuple(read(name, "dense") for name in graph.outputs)
     return replace(graph, nodes=tuple(nodes), outputs=outputs, specs=specs)

@@ -1,12 +1,12 @@
 """From a graph and the shapes of its inputs to an executor."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ai3 import _core
 from ai3.errors import UnsupportedAlgorithmError
-from ai3.graph.choose_layouts import choose_layouts
+from ai3.graph.choose_layouts import Layouts, choose_layouts
 from ai3.graph.eliminate import eliminate
 from ai3.graph.fold_constants import fold_constants
 from ai3.graph.fuse_epilogues import fuse_epilogues
@@ -24,10 +24,9 @@ PASSES: tuple[Callable[[Graph, WeightStore], Graph], ...] = (
     eliminate,
     fuse_epilogues,
     fuse_pointwise,
-    choose_layouts,
-    fuse_expansions,
 )
-"""What is done, in this order, to a graph whose shapes are known."""
+"""What is done, in this order, to a graph whose shapes are known, before its layouts are chosen;
+then expansions are fused."""
 
 
 def infer(graph: Graph, weights: WeightStore) -> dict[str, _core.Problem]:
@@ -74,23 +73,37 @@ def conv2d_attempt(
 
 @dataclass(frozen=True)
 class Compiled:
-    """An executor, the graph that it runs, for each of its steps the name of the node, and for
-    each node its problem and the algorithm that does it."""
+    """An executor, the graph that it runs, for each of its steps the name of the node, for each
+    node its problem and the algorithm that does it, and what layouts were chosen."""
 
     executor: _core.Executor
     graph: Graph
     steps: tuple[str, ...]
     problems: Mapping[str, _core.Problem]
     algorithms: Mapping[str, str]
+    layouts: Layouts
+
+    @property
+    def bytes(self) -> int:
+        """About what the executor keeps, beside the network's weights."""
+        constants = (n.weights[0] for n in self.graph.nodes if n.op == CONSTANT)
+        return 1024 * len(self.steps) + sum(w.nbytes for w in constants if w is not None)
 
 
 def compile_graph(
-    graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore, unsupported: str = "raise"
+    graph: Graph,
+    inputs: Sequence[_core.Spec],
+    weights: WeightStore,
+    unsupported: str = "raise",
+    like: Iterable[Layouts] = (),
 ) -> Compiled:
-    """Plan every node and place every value. Raises what `specialize` and `choose` do."""
+    """Plan every node and place every value, in layouts that were chosen for another size where
+    those fit. Raises what `specialize` and `choose` do."""
     graph = specialize(graph, inputs, weights)
     for improve in PASSES:
         graph = improve(graph, weights)
+    graph, layouts = choose_layouts(graph, weights, like)
+    graph = fuse_expansions(graph, weights)
     problems = infer(graph, weights)
     chosen = choose(graph, problems, unsupported)
     resolved = {name: problems[name].resolve(algorithm) for name, algorithm in chosen.items()}
@@ -115,4 +128,4 @@ def compile_graph(
         memory.arena_bytes,
     )
     names = tuple(node.name for node in memory.steps)
-    return Compiled(executor, graph, names, problems, resolved)
+    return Compiled(executor, graph, names, problems, resolved, layouts)

@@ -14,16 +14,57 @@ from ai3.graph.windows import window_mask
 Shape = tuple[int, ...]
 
 
+MOST_PLACES = 1 << 22
+MOST_ELEMENTS = 1 << 25
+"""Of a tuple and of an array that an expression may come to: a file's could ask for any."""
+
+
+def _bounded(count: int, most: int = MOST_PLACES) -> int:
+    if count > most:
+        raise ValueError(f"an expression comes to {count} elements, more than {most}")
+    return int(count)
+
+
+def _ones(count: int) -> list[int]:
+    return [1] * _bounded(count, 64)
+
+
+def _dims(rank: int) -> list[int]:
+    return list(range(_bounded(rank, 64)))
+
+
+def _product(a: Any, b: Any) -> Any:
+    """Of numbers; or a short tuple some times, as (1,) * n."""
+    for items, times in ((a, b), (b, a)):
+        if isinstance(items, tuple | str):
+            _bounded(len(items) * times, 1 << 10)
+    return a * b
+
+
+def _array(make: Callable[..., Any], count: Callable[..., float]) -> Callable[..., Any]:
+    """`make`, of at most as many elements as an array may have, which `count` tells."""
+
+    def bounded(*arguments: Any) -> Any:
+        _bounded(math.ceil(count(*arguments)), MOST_ELEMENTS)
+        return make(*arguments)
+
+    return bounded
+
+
+def _range_length(start: float, stop: float | None = None, step: float = 1) -> float:
+    return (start if stop is None else stop - start) / step
+
+
 def _swapped(rank: int, first: int, second: int) -> Shape:
     """The permutation that exchanges two of `rank` dimensions."""
-    order = list(range(rank))
+    order = _dims(rank)
     order[first], order[second] = order[second], order[first]
     return tuple(order)
 
 
 def _moved(rank: int, source: int, destination: int) -> Shape:
     """The permutation that moves one of `rank` dimensions elsewhere."""
-    order = [dim for dim in range(rank) if dim != source % rank]
+    order = [dim for dim in _dims(rank) if dim != source % rank]
     order.insert(destination % rank, source % rank)
     return tuple(order)
 
@@ -59,7 +100,7 @@ def _stop(index: int) -> int | None:
 def _put(extent: int, start: int | None, stop: int | None, step: int | None) -> Shape:
     """For each element of a dimension, where it lies in that dimension followed by what a slice of
     it becomes."""
-    places = list(range(extent))
+    places = list(range(_bounded(extent)))
     for i, at in enumerate(range(extent)[slice(start, stop, step)]):
         places[at] = extent + i
     return tuple(places)
@@ -74,6 +115,7 @@ def _windows(extent: int, size: int, step: int, dilation: int = 1, inner: bool =
     """The places of all windows along a dimension, window by window or, if not `inner`, place by
     place."""
     count = (extent - dilation * (size - 1) - 1) // step + 1
+    _bounded(count * size)
     if inner:
         return tuple(w * step + k * dilation for w in range(count) for k in range(size))
     return tuple(w * step + k * dilation for k in range(size) for w in range(count))
@@ -95,8 +137,9 @@ def _convolution_padding(padding: Any, kernel: Shape, dilation: Any) -> Shape:
 def _bins(extent: int, count: int) -> Shape:
     """The places of the windows by which torch pools adaptively, each filled to the longest with
     its last place: window i is floor(i * extent / count) to ceil((i + 1) * extent / count)."""
-    bounds = [(i * extent // count, -(-(i + 1) * extent // count)) for i in range(count)]
+    bounds = [(i * extent // count, -(-(i + 1) * extent // count)) for i in range(_bounded(count))]
     longest = max((stop - start for start, stop in bounds), default=0)
+    _bounded(count * longest)
     return tuple(min(start + k, stop - 1) for start, stop in bounds for k in range(longest))
 
 
@@ -139,8 +182,9 @@ def _choose(condition: Any, then: Any, otherwise: Any) -> Any:
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(operator, name)
-        for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "neg", "getitem")
+        for name in ("add", "sub", "truediv", "floordiv", "mod", "neg", "getitem")
     },
+    "mul": _product,
     **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
     **{name: getattr(operator, name) for name in ("and_", "or_", "not_")},
     "pow": _power,
@@ -164,7 +208,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "choose": _choose,
     "swapped": _swapped,
     "moved": _moved,
-    "reversed": lambda rank: tuple(reversed(range(rank))),
+    "reversed": lambda rank: tuple(reversed(_dims(rank))),
     "unsqueezed": _unsqueezed,
     "squeezed": _squeezed,
     "unflattened": _unflattened,
@@ -172,18 +216,24 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "stop": _stop,
     "put": _put,
     "inverse": lambda order: tuple(sorted(range(len(order)), key=lambda i: order[i] % len(order))),
-    "ones after": lambda shape, rank: (*shape, *([1] * (rank - len(shape)))),
-    "batched": lambda shape, rank: (*([1] * (rank - len(shape))), *shape),
+    "ones after": lambda shape, rank: (*shape, *_ones(rank - len(shape))),
+    "batched": lambda shape, rank: (*_ones(rank - len(shape)), *shape),
     "per channel": lambda channels, shape: (channels, *([1] * (len(shape) - 2))),
-    "full": np.full,
-    "arange": np.arange,
-    "linspace": np.linspace,
-    "eye": np.eye,
-    "tri": _triangle,
-    "each repeated": lambda extent, times: tuple(i for i in range(extent) for _ in range(times)),
+    "full": _array(
+        np.full, lambda shape, _: math.prod((shape,) if isinstance(shape, int) else shape)
+    ),
+    "arange": _array(np.arange, _range_length),
+    "linspace": _array(np.linspace, lambda start, stop, steps: steps),
+    "eye": _array(np.eye, lambda rows, columns=None: rows * (rows if columns is None else columns)),
+    "tri": _array(_triangle, lambda rows, columns, _: rows * columns),
+    "each repeated": lambda extent, times: tuple(
+        i // times for i in range(_bounded(extent * times))
+    ),
     "windows": _windows,
     "planes": lambda count, places: tuple(
-        0 if place is None else j + place for j in range(count) for place in places
+        0 if place is None else j + place
+        for j in range(_bounded(count * len(places)) and count)
+        for place in places
     ),
     "bins": _bins,
     "convolution padding": _convolution_padding,
@@ -196,11 +246,19 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "grid": lambda shapes, i: tuple(shapes[i][0] if k == i else 1 for k in range(len(shapes))),
     "grid all": lambda shapes: tuple(shape[0] for shape in shapes),
     "joined": lambda shape, dim: (*shape[:dim], shape[dim] * shape[dim + 1], *shape[dim + 2 :]),
-    "window mask": window_mask,
-    "smoothing": resampling.smoothing,
-    "folded": resampling.folded,
-    "affine base": resampling.affine_base,
-    "image starts": lambda count, pixels: np.arange(count).reshape(-1, 1, 1) * pixels,
+    "window mask": _array(
+        window_mask, lambda height, width, window, _: height * width * math.prod(window)
+    ),
+    "smoothing": _array(
+        resampling.smoothing, lambda extent, count, *_: 5 * (count + extent) if extent > 0 else 0
+    ),
+    "folded": _array(
+        resampling.folded, lambda extent, size, count, *_: (extent + count) * max(size, 1)
+    ),
+    "affine base": _array(resampling.affine_base, lambda height, width, _: 3 * height * width),
+    "image starts": _array(
+        lambda count, pixels: np.arange(count).reshape(-1, 1, 1) * pixels, lambda count, _: count
+    ),
 }
 """What an expression may compute, by name: a file's graph can name nothing else."""
 

@@ -70,19 +70,18 @@ class Graph:
     def renamed(self, nodes: tuple[Node, ...], names: Mapping[str, str]) -> "Graph":
         """The graph of `nodes` in which each value in `names` is read under its new name."""
 
-        def attributes(node: Node) -> dict[str, Any]:
-            return {key: expression.renamed(value, names) for key, value in node.attributes.items()}
+        def changed(node: Node) -> Node:
+            inputs, attributes = node.inputs, node.attributes
+            if any(name in names for name in inputs):
+                inputs = tuple(names.get(name, name) for name in inputs)
+            if not self.specs:
+                attributes = {k: expression.renamed(v, names) for k, v in attributes.items()}
+            same = inputs is node.inputs and attributes is node.attributes
+            return node if same else replace(node, inputs=inputs, attributes=attributes)
 
         return replace(
             self,
-            nodes=tuple(
-                replace(
-                    node,
-                    inputs=tuple(names.get(name, name) for name in node.inputs),
-                    attributes=attributes(node),
-                )
-                for node in nodes
-            ),
+            nodes=tuple(map(changed, nodes)),
             outputs=tuple(names.get(name, name) for name in self.outputs),
             checks=expression.renamed(self.checks, names),
         )
@@ -94,7 +93,9 @@ class Graph:
         for node in reversed(self.nodes):
             if node.name in wanted:
                 kept.append(node)
-                wanted.update(node.inputs, expression.reads(tuple(node.attributes.values())))
+                wanted.update(node.inputs)
+                if not self.specs:
+                    wanted.update(expression.reads(tuple(node.attributes.values())))
         return replace(self, nodes=tuple(reversed(kept)))
 
     def __str__(self) -> str:

@@ -39,7 +39,7 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
                     node, expanded = _with_all_heads(node, specs)
                     nodes += expanded
                 specs[node.name] = problem_of(node, specs, weights).output
-        except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
+        except _WRONG as error:
             kind = TypeError if isinstance(error, _core.DTypeError) else ValueError
             raise kind(f"{node.label}: {error}") from None
         shapes[node.name] = specs[node.name].shape
@@ -101,6 +101,16 @@ def _real_dtype(graph: Graph, inputs: Sequence[_core.Spec]) -> str:
     held = (w.dtype.name for node in graph.nodes for w in node.weights if w is not None)
     return next((d for d in (*given, *held) if d in REAL), "float32")
 
+
+_WRONG = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    TypeError,
+    ValueError,
+)
+"""What evaluating a node's expressions may raise where inputs do not fit, or a file was damaged."""
 
 REAL = ("float32", "float64")
 
