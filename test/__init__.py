@@ -14,6 +14,11 @@ def _pytest(*arguments: str) -> int:
     return int(pytest.main(list(arguments)))
 
 
+def _whole(arguments: list[str]) -> int:
+    """On all processors; of what takes memory of its own, a few at a time."""
+    return _pytest(str(FOLDER), "-n", "auto", "--maxprocesses=4", "--dist=worksteal", *arguments)
+
+
 def _operations() -> list[str]:
     return [file.stem.removeprefix("test_") for file in (FOLDER / "unit").glob("test_*.py")]
 
@@ -30,21 +35,25 @@ def _unit(name: str | None, arguments: list[str]) -> int:
 
 
 def _network_suite(folder: str) -> Suite:
-    def names() -> list[str]:
-        return [*_networks(), *(["all"] if (FOLDER / folder / "all_networks.py").exists() else [])]
+    # Networks of whole packages, which take minutes.
+    large = {
+        file.stem.removesuffix("_networks"): file
+        for file in (FOLDER / folder).glob("*_networks.py")
+        if file.stem != "test_networks"
+    }
 
     def run(name: str | None, arguments: list[str]) -> int:
-        if name == "all":
-            return _pytest(str(FOLDER / folder / "all_networks.py"), *arguments)
+        if name in large:
+            return _pytest(str(large[name]), *arguments)
         chosen = ["--network", name] if name else []
         return _pytest(str(FOLDER / folder), *chosen, *arguments)
 
-    return Suite(names, run)
+    return Suite(lambda: [*_networks(), *large], run)
 
 
 install(
     {
-        "test": Suite(lambda: SUITES, lambda name, arguments: _pytest(str(FOLDER), *arguments)),
+        "test": Suite(lambda: SUITES, lambda name, arguments: _whole(arguments)),
         "test.unit": Suite(_operations, _unit),
         "test.swap_conv2d": _network_suite("swap_conv2d"),
         "test.swap_backend": _network_suite("swap_backend"),

@@ -19,13 +19,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "thorough: runs with --all only")
+    config.addinivalue_line(
+        "markers",
+        "thinned(n): without --all only one in n cases runs, such that with any values of two "
+        "parameters there is a case where the others have n values",
+    )
+
+
+def _thorough(items: list[pytest.Item]) -> set[pytest.Item]:
+    """What runs with --all only."""
+    found = {item for item in items if item.get_closest_marker("thorough")}
+    thinned: dict[str, list[pytest.Function]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("thinned"):
+            thinned.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in thinned.values():
+        marker = cases[0].get_closest_marker("thinned")
+        assert marker is not None
+        n = marker.args[0]
+        positions = [case.callspec.indices for case in cases]
+        counts = {name: 1 + max(p[name] for p in positions) for name in positions[0]}
+        # The parameters of fewest values, together, number n cases apart; the others shift them.
+        weights, product = {}, 1
+        for name in sorted(counts, key=lambda name: counts[name]):
+            weights[name] = product if product < n else 1
+            product *= counts[name]
+        for case, position in zip(cases, positions, strict=True):
+            if sum(weights[name] * i for name, i in position.items()) % n:
+                found.add(case)
+    return found
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--all"):
-        thorough = [item for item in items if item.get_closest_marker("thorough")]
-        config.hook.pytest_deselected(items=thorough)
-        items[:] = [item for item in items if item not in set(thorough)]
+        thorough = _thorough(items)
+        config.hook.pytest_deselected(items=list(thorough))
+        items[:] = [item for item in items if item not in thorough]
     chosen = config.getoption("--network")
     if chosen is None:
         return

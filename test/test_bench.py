@@ -137,6 +137,7 @@ class TestCommand:
         for side in ("torch", *ai3.SUPPORTED_ALGORITHMS["conv2d"]):
             assert side in ran.stdout
 
+    @pytest.mark.thorough
     def test_network_against_peers(self) -> None:
         arguments = ["--batches", "1,2", "--thread-counts", "1", "--algorithms", "smm"]
         ran = bench("bench.swap_backend.squeezenet", *arguments)
@@ -148,6 +149,7 @@ class TestCommand:
         for peer, package in {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}.items():
             assert f"{peer} is left out: no {package}" in ran.stdout or find_spec(package)
 
+    @pytest.mark.thorough
     def test_sets_of_shapes(self, tmp_path: Path) -> None:
         figures, picture = tmp_path / "figures.json", tmp_path / "chart.png"
         sets = ("resnet18", "squeezenet1_1")
@@ -183,6 +185,7 @@ class TestCommand:
         assert again.returncode == 0, again.stderr
         assert "that of the older figures is 1" in again.stdout
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("gradient", ["conv2d_grad_input", "conv2d_grad_weight"])
     def test_gradients_of_sets(self, gradient: str, tmp_path: Path) -> None:
         figures = tmp_path / "figures.json"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.thorough  # they build the package
+
 ROOT = Path(__file__).parent.parent
 
 CONV2D = """

@@ -48,6 +48,7 @@ class Reads(nn.Module):
         return output, last
 
 
+@pytest.mark.thinned(2)
 @both_ways
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("options", OPTIONS)

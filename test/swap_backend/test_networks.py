@@ -34,6 +34,7 @@ def test_no_selector_means_default(network: Case, default_model: ai3.Model) -> N
     assert {node.algorithm for node in default_model.graph.nodes} == {"default"}
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_one_algorithm(network: Case, algorithm: str) -> None:
     if is_too_large(network.module, algorithm):
@@ -50,6 +51,7 @@ def test_one_algorithm(network: Case, algorithm: str) -> None:
             assert used == (algorithm if fitting else "direct")
 
 
+@pytest.mark.thinned(3)
 def test_function_that_sees_input_shapes(network: Case) -> None:
     def select(conv: nn.Conv2d, input_shape: tuple[int, ...]) -> str:
         return "smm" if input_shape[1] > 64 else "direct"
@@ -64,6 +66,7 @@ def test_function_that_sees_input_shapes(network: Case) -> None:
         assert algorithms[name] == ("smm" if conv.in_channels > 64 else "direct"), name
 
 
+@pytest.mark.thinned(3)
 def test_profile_tells_every_layer(network: Case, default_model: ai3.Model) -> None:
     steps = default_model.profile(network.input)
     assert tuple(steps[-1].shape) == tuple(network.expected.shape)
@@ -81,6 +84,7 @@ def test_profile_tells_every_layer(network: Case, default_model: ai3.Model) -> N
     assert called == layers
 
 
+@pytest.mark.thinned(3)
 def test_other_batch_sizes(network: Case, default_model: ai3.Model) -> None:
     batch = torch.cat([network.input, -network.input])
     with torch.inference_mode():

@@ -39,6 +39,7 @@ class Recorder(TorchDispatchMode):
         return function(*arguments, **(keywords or {}))
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_one_algorithm(network: Case, algorithm: str) -> None:
     if is_too_large(network.module, algorithm):
@@ -57,6 +58,7 @@ def test_no_selector_means_default(network: Case) -> None:
     assert {conv.algorithm for conv in convolutions(module)} == {"default"}
 
 
+@pytest.mark.thinned(3)
 def test_list_in_the_order_of_the_forward_pass(network: Case) -> None:
     module = network.copy()
     names = list(met(module, network.input, nn.Conv2d))
@@ -76,6 +78,7 @@ def test_list_in_the_order_of_the_forward_pass(network: Case) -> None:
     assert recorder.algorithms == algorithms
 
 
+@pytest.mark.thinned(3)
 def test_function_that_sees_input_shapes(network: Case) -> None:
     module = network.copy()
     names = {layer: name for name, layer in module.named_modules()}
@@ -95,6 +98,7 @@ def test_function_that_sees_input_shapes(network: Case) -> None:
         assert_close(module(network.input), network.expected)
 
 
+@pytest.mark.thinned(3)
 def test_channels_last_input(network: Case) -> None:
     module = network.copy()
     ai3.swap_conv2d(module, "direct")

@@ -46,6 +46,7 @@ def units_apart(actual: torch.Tensor, exact: np.ndarray) -> float:  # type: igno
     return float((np.abs(actual.numpy().astype(np.longdouble) - exact) / unit).max())
 
 
+@pytest.mark.thinned(3)
 @named
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [(), (1,), (33,), (5, 7), (2, 3, 4, 5), (1, 0, 3), (3, 70001)])

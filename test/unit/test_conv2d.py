@@ -181,6 +181,7 @@ def check(case: Case, algorithm: str, x: torch.Tensor, *weights: Any, core: Any 
     assert_within(actual, expected, reduction=reduction(weight), magnitude=magnitude)
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -229,6 +230,7 @@ LAYOUT_CASES = [
 ]
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("name", LAYOUT_CASES)
 @pytest.mark.parametrize("output_layout", LAYOUTS)
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -59,6 +59,7 @@ def test_equals_torch(
     check(core, *case, dtype)
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("pixels", [(1, 1), (14, 15), (70, 60)])

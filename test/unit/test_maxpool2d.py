@@ -66,6 +66,7 @@ def test_larger_than_the_caches(core: ModuleType) -> None:
     check(core, torch.randn(1, 2600, 2608), {"kernel_size": 3, "stride": 1, "padding": 1})
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("layout", ["channels_last", "blocked"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", CASES)
