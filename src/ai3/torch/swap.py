@@ -177,11 +177,11 @@ def _checked(graph: Graph, sample_shape: Sequence[int] | None, unsupported: str)
         }
     model.set_algorithms(choose(graph, problems, unsupported))
     if sample_shape is not None:
-        # Zeros of any size, in the memory of one.
-        sample = [
-            np.broadcast_to(np.zeros((), spec.dtype), spec.shape)
-            for spec in _sample_specs(graph, sample_shape)
-        ]
+        specs = _sample_specs(graph, sample_shape)
+        if known is None:
+            sample = [np.zeros(spec.shape, spec.dtype) for spec in specs]
+        else:  # no element is read: any size in the memory of one
+            sample = [np.broadcast_to(np.zeros((), spec.dtype), spec.shape) for spec in specs]
         try:
             model.prepare(*sample)
         except Exception as error:
