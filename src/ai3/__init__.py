@@ -136,16 +136,20 @@ def swap_backend(
         module: the network.
         algos: for each operation, by its name in `SUPPORTED_ALGORITHMS`, how its algorithm is
             selected, see `AlgorithmicSelector`; an operation without an entry takes "default".
-        sample_input_shape: shape of the network's input, for selectors that ask for the shape of
-            each module's input, (N, C, H, W) or unbatched; and for torch.export, by which networks
-            are traced that torch.fx cannot.
+        sample_input_shape: shape of the network's input, (N, C, H, W) or unbatched, or a sequence
+            of the shapes of several: for selectors that ask for the shape of each module's input,
+            and for torch.export, by which networks are traced that torch.fx cannot: for any sizes
+            where it can find out in some seconds that they may change, else for any N, else for
+            this shape alone. The model is planned for it.
         dtype: float32 or float64, to convert the weights to; None keeps them.
         unsupported: as for `swap_conv2d`; or "torch": what the framework does not have runs in
-            torch inside the model.
+            torch inside the model, all of a network that cannot be traced, but for convolutions.
 
     Raises:
         ai3.errors.UnsupportedCallableError: operations that the framework does not have; all of
             them are listed.
+        ai3.errors.UntraceableError: no graph of the network was found.
+        ai3.errors.SampleError: an input of the sample's shape does not go through the network.
         Also what `swap_conv2d` raises.
     """
     model: Model = _torch_backend(module).swap_backend(
