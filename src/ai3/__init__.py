@@ -1,6 +1,6 @@
 """Choose, per layer, the algorithm by which a deep neural network computes.
 
-`swap_conv2d` swaps the convolutions of a torch network in place; `swap_backend` converts the whole
+`swap` and `swap_conv2d` swap modules of a torch network in place; `swap_backend` converts the whole
 network into a `Model`. torch is imported only when a torch network is given.
 """
 
@@ -17,7 +17,7 @@ from ai3.selector import AlgorithmicSelector, Conv2dAlgorithms
 if TYPE_CHECKING:
     import torch
 
-    from ai3.torch.swap_conv2d import Swapped
+    from ai3.torch.swap_modules import SwappedModule
 
 __all__ = [
     "FROM_BACKEND",
@@ -31,6 +31,7 @@ __all__ = [
     "layers",
     "load",
     "restore",
+    "swap",
     "swap_backend",
     "swap_conv2d",
     "swapped",
@@ -46,6 +47,48 @@ FROM_BACKEND: str | None = None
 """The framework of the networks given to the swapping functions: "torch", or None to infer it."""
 
 
+def swap(
+    module: "torch.nn.Module",
+    algos: Mapping[str, AlgorithmicSelector | None],
+    sample_input_shape: Sequence[int] | None = None,
+    *,
+    unsupported: str = "raise",
+    swap_with: "Callable[[Any, Any], torch.nn.Module] | None" = None,
+) -> None:
+    """Swap, in place, modules of a network for an algorithm.
+
+    The network stays a torch network: its parameters, hooks and state dict are the same objects,
+    and it can be trained, compiled and swapped again. Modules that cannot be swapped (a subclass
+    with a `forward` of its own, one that is quantised or not in CPU memory) are left alone;
+    `swapped` lists them with the reason.
+
+    Args:
+        module: the network, or a module itself.
+        algos: which kinds of module are swapped, "conv1d", "conv2d", "conv3d",
+            "conv_transpose1d", "conv_transpose2d", "conv_transpose3d" or "linear", and for each how
+            its algorithms are selected, see `AlgorithmicSelector`; None is "default".
+        sample_input_shape: shape of the network's input, for selectors that ask for the shape of
+            each module's input, (N, C, H, W) or unbatched.
+        unsupported: what happens where the chosen algorithm cannot do a module: "raise", or the
+            name of the algorithm that is used there instead.
+        swap_with: a module type, or a function, that is called with each module and what the
+            selector chose for it; the module that it makes takes its place.
+
+    Raises:
+        ai3.errors.SelectionError: a selector that names no algorithm, or does not fit the network.
+        ai3.errors.UnsupportedAlgorithmError: an algorithm that cannot do a module, or a module that
+            is still lazy.
+        ValueError: a kind that is not among those above, a sample that does not go through the
+            network.
+        Whatever is raised, the network is unchanged.
+
+    Warns:
+        UserWarning: a sequence is given for a network whose order of calls cannot be traced, and no
+            sample_input_shape to run it with; the order is then that of registration.
+    """
+    _torch_backend(module).swap(module, algos, sample_input_shape, unsupported, swap_with)
+
+
 def swap_conv2d(
     module: "torch.nn.Module",
     algos: AlgorithmicSelector | None = None,
@@ -56,37 +99,14 @@ def swap_conv2d(
 ) -> None:
     """Swap, in place, every `torch.nn.Conv2d` of a network for an algorithm.
 
-    The network stays a torch network: its parameters, hooks and state dict are the same objects,
-    and it can be trained, compiled and swapped again. Convolutions that cannot be swapped (a
-    subclass with a `forward` of its own, one that is quantised or not in CPU memory) are left
-    alone; `swapped` lists them with the reason.
-
-    Args:
-        module: the network, or a `torch.nn.Conv2d` itself.
-        algos: the algorithm of each convolution, see `AlgorithmicSelector`; None is "default".
-        sample_input_shape: shape of the network's input, for selectors that ask for the shape of
-            each convolution's input, (N, C, H, W) or unbatched.
-        unsupported: what happens where the chosen algorithm cannot do a convolution: "raise", or
-            the name of the algorithm that is used there instead.
-        swap_with: a module type, or a function, that is called with each convolution and what the
-            selector chose for it; the module that it makes takes the convolution's place.
-
-    Raises:
-        ai3.errors.SelectionError: a selector that names no algorithm, or does not fit the network.
-        ai3.errors.UnsupportedAlgorithmError: an algorithm that cannot do a convolution, or a
-            convolution that is still lazy.
-        ValueError: a sample that does not go through the network.
-        Whatever is raised, the network is unchanged.
-
-    Warns:
-        UserWarning: a sequence is given for a network whose order of calls cannot be traced, and no
-            sample_input_shape to run it with; the order is then that of registration.
+    `swap` of {"conv2d": algos}, with its arguments and what it raises.
     """
-    _torch_backend(module).swap_conv2d(module, algos, sample_input_shape, unsupported, swap_with)
+    kinds = {"conv2d": algos}
+    _torch_backend(module).swap(module, kinds, sample_input_shape, unsupported, swap_with)
 
 
 def restore(module: "torch.nn.Module") -> None:
-    """Put the original convolutions back where `swap_conv2d` has swapped them, in place.
+    """Put the original modules back where `swap` or `swap_conv2d` has swapped them, in place.
 
     Their parameters and hooks are what they are now: what was trained stays trained.
     """
@@ -94,14 +114,14 @@ def restore(module: "torch.nn.Module") -> None:
 
 
 def freeze(module: "torch.nn.Module") -> None:
-    """Promise that the weights of swapped convolutions change only in ways that torch counts.
+    """Promise that the weights of swapped modules change only in ways that torch counts.
 
     Algorithms compute with copies of a weight. At each call the whole weight is compared with what
     was copied, by a checksum, so that no change is missed; after this call it is not. A step of an
     optimizer, `load_state_dict`, another parameter and other memory are noticed all the same; a
     write through `.data`, NumPy or another process into the same memory is not, nor is any into
     parameters that were made in inference mode. Copies and pickles of the network are frozen too.
-    `unfreeze`, `swap_conv2d` and `restore` take the promise back.
+    `unfreeze`, `swap`, `swap_conv2d` and `restore` take the promise back.
     """
     _torch_backend(module).freeze(module, True)
 
@@ -111,12 +131,13 @@ def unfreeze(module: "torch.nn.Module") -> None:
     _torch_backend(module).freeze(module, False)
 
 
-def swapped(module: "torch.nn.Module") -> "list[Swapped]":
-    """The convolutions of a network as (name, algorithm, why, grad_input, grad_weight).
+def swapped(module: "torch.nn.Module") -> "list[SwappedModule]":
+    """The convolutions of images of a network, and its modules of any other kind of which one is
+    swapped, as (name, algorithm, why, grad_input, grad_weight).
 
-    The algorithm is None for those that `swap_conv2d` left alone, and `why` is the reason.
+    The algorithm is None for those that `swap` left alone, and `why` is the reason.
     """
-    found: list[Swapped] = _torch_backend(module).swapped(module)
+    found: list[SwappedModule] = _torch_backend(module).swapped(module)
     return found
 
 
@@ -142,7 +163,7 @@ def swap_backend(
             where it can find out in some seconds that they may change, else for any N, else for
             this shape alone. The model is planned for it.
         dtype: float32 or float64, to convert the weights to; None keeps them.
-        unsupported: as for `swap_conv2d`; or "torch": what the framework does not have runs in
+        unsupported: as for `swap`; or "torch": what the framework does not have runs in
             torch inside the model, all of a network that cannot be traced, but for convolutions.
 
     Raises:
@@ -150,7 +171,7 @@ def swap_backend(
             them are listed.
         ai3.errors.UntraceableError: no graph of the network was found.
         ai3.errors.SampleError: an input of the sample's shape does not go through the network.
-        Also what `swap_conv2d` raises.
+        Also what `swap` raises.
     """
     model: Model = _torch_backend(module).swap_backend(
         module, algos, sample_input_shape, dtype, unsupported

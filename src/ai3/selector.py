@@ -9,6 +9,9 @@ from typing import Any, TypeAlias
 from ai3.errors import SelectionError, unknown_name
 from ai3.ops import ALGORITHMS_OF, SUPPORTED_ALGORITHMS
 
+CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
+"""The operations whose gradients have algorithms too."""
+
 
 @dataclass(frozen=True)
 class Conv2dAlgorithms:
@@ -93,7 +96,7 @@ def reason(selector: AlgorithmicSelector | None, candidate: Candidate, position:
 
 
 def check_algorithm(op: str, name: Any, where: str = "") -> Any:
-    if isinstance(name, Conv2dAlgorithms) and op == "conv2d":
+    if isinstance(name, Conv2dAlgorithms) and op in CONVOLUTIONS:
         check_algorithm(op, name.forward, where)
         check_algorithm("conv2d_grad_input", name.grad_input, where)
         check_algorithm("conv2d_grad_weight", name.grad_weight, where)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import ai3
-from ai3.torch import conv2d
+from ai3.torch import layer, modules
 
 PADDINGS: list[dict[str, Any]] = [
     {"padding": (1, 2)},
@@ -56,13 +56,13 @@ def test_it_is_the_same_object_with_the_same_parameters() -> None:
 
 def test_the_named_algorithm_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    real = conv2d._core.Call
+    real = layer._core.Call
 
     def recording(op: str, attributes: dict[str, Any], algorithm: str, name: str = "") -> Any:
         made.append((op, algorithm, name))
         return real(op, attributes, algorithm, name)
 
-    monkeypatch.setattr(conv2d._core, "Call", recording)
+    monkeypatch.setattr(layer._core, "Call", recording)
     net = small_net()
     ai3.swap_conv2d(net, ["smm", "direct"])
     with torch.no_grad():
@@ -183,11 +183,11 @@ def test_gradients(options: dict[str, Any], algorithm: str) -> None:
 def test_operator_keeps_torchs_contract(options: dict[str, Any]) -> None:
     conv = nn.Conv2d(4, 2, **{"kernel_size": 3, **options})
     ai3.swap_conv2d(conv, "direct")
-    assert isinstance(conv, conv2d.Conv2d)
+    assert isinstance(conv, modules.Conv2d)
     for shape in [(2, 4, 6, 7), (4, 6, 7)]:
         x = torch.randn(shape, requires_grad=True)
         torch.library.opcheck(
-            torch.ops.ai3.conv2d.default, (x, conv.weight, conv.bias, *conv._config())
+            torch.ops.ai3.conv2d.default, (x, conv.weight, conv.bias, *conv.config())
         )
 
 

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from torch.utils.flop_counter import FlopCounterMode
 
 import ai3
-from ai3.torch import conv2d, operator
+from ai3.torch import modules, operators
 
 Net = nn.Sequential
 
@@ -77,7 +77,7 @@ def test_gradients_of_each_sample() -> None:
 @pytest.mark.parametrize("dim", [0, -1])
 def test_vmap(batched: str, dim: int) -> None:
     conv = nn.Conv2d(4, 6, 3, padding=1, groups=2)
-    config = swapped(conv)._config()
+    config = swapped(conv).config()
     x, w, b = torch.randn(3, 2, 4, 5, 6), torch.randn(3, 6, 2, 3, 3), torch.randn(3, 6)
     dims = [
         0 if batched in ("input", "both") else None,
@@ -92,7 +92,7 @@ def test_vmap(batched: str, dim: int) -> None:
     def theirs(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
         return nn.functional.conv2d(x, w, b, padding=1, groups=2)
 
-    actual = torch.vmap(lambda *t: operator.conv2d(*t, config), tuple(dims))(*given)
+    actual = torch.vmap(lambda *t: operators.conv2d(*t, config), tuple(dims))(*given)
     close(actual, torch.vmap(theirs, tuple(dims))(*given))
 
 
@@ -228,7 +228,7 @@ def test_reparametrised_weights_train(change: Callable[..., None], swap_first: b
         change(network[0])
     if not swap_first:
         ai3.swap_conv2d(own, "direct")
-    assert isinstance(own[0], conv2d.Conv2d) and own[0].algorithm == "direct"
+    assert isinstance(own[0], modules.Conv2d) and own[0].algorithm == "direct"
     x = torch.randn(2, 4, 9, 9)
     optimizers = [torch.optim.SGD(network.parameters(), 0.1) for network in (net, own)]
     for _ in range(3):
@@ -240,7 +240,7 @@ def test_reparametrised_weights_train(change: Callable[..., None], swap_first: b
             close(own(x), net(x))
     close(dict(own.state_dict()), dict(net.state_dict()))
     ai3.restore(own)
-    assert not isinstance(own[0], conv2d.Conv2d)
+    assert not isinstance(own[0], modules.Conv2d)
     close(own(x), net(x))
 
 
@@ -256,7 +256,7 @@ def test_parametrization_is_removed(swap_first: bool) -> None:
     expected = nn.functional.conv2d(x, conv.weight, conv.bias)
     parametrize.remove_parametrizations(conv, "bias")
     parametrize.remove_parametrizations(conv, "weight")
-    assert type(conv) is conv2d.Conv2d and conv.algorithm == "smm"
+    assert type(conv) is modules.Conv2d and conv.algorithm == "smm"
     close(conv(x), expected)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import ai3
 from ai3.errors import SelectionError, UnsupportedAlgorithmError
-from ai3.torch import conv2d
+from ai3.torch import modules
 
 
 class Own(nn.Conv2d):
@@ -46,7 +46,7 @@ def test_swapped_lists_and_restore_puts_back() -> None:
         ("1", "smm", "chosen for '*'", "default", "default"),
         ("2", None, "its class Own has a forward of its own", None, None),
     ]
-    assert isinstance(net[1], Plain) and isinstance(net[1], conv2d.Conv2d)
+    assert isinstance(net[1], Plain) and isinstance(net[1], modules.Conv2d)
     close(net(x), expected)
     ai3.restore(net)
     assert [type(layer) for layer in net] == [nn.Conv2d, Plain, Own]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ai3.torch import operator
+from ai3.torch import operators
 from ai3.torch.layer import Config
 from ai3.torch.swap import swap_backend
 
@@ -117,7 +117,7 @@ def _with_gradients(graph: fx.GraphModule, algorithm: Any) -> Callable[..., Any]
             border = (vertical, vertical, horizontal, horizontal)
         algorithms = (algorithm, "default", "default")
         config: Config = (_pair(stride), border, dilation, groups, "zeros", *algorithms)
-        return operator.conv2d(input, weight, bias, config)
+        return operators.conv2d(input, weight, bias, config)
 
     swapped = fx.GraphModule(graph, fx.Graph())
     swapped.graph.output(swapped.graph.graph_copy(graph.graph, {}))

@@ -1,9 +1,10 @@
-"""One convolution as the core runs it, forward and backward, on torch's tensors."""
+"""One layer as the core runs it, forward and backward, on torch's tensors."""
 
 import weakref
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,15 +12,14 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ai3 import _core
 
-Config = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int, str, str, str, str]
-"""stride, padding (top, bottom, left, right), dilation, groups, padding_mode, and the algorithms:
-forward, of the gradient by input, of the gradient by weight."""
+Config = tuple[Any, ...]
+"""What a layer's operator takes beside tensors, in the operator's order."""
 
 _NARROW = (torch.bfloat16, torch.float16)
 _KEPT_SIZES = 16
 
 
-class Layer:
+class Layer(ABC):
     """Calls of the core for one configuration, with what they have prepared of one weight.
 
     The weight is compared with what was prepared at each call, all of it; where the layer is
@@ -29,64 +29,50 @@ class Layer:
     their result is rounded once.
     """
 
+    op: ClassVar[str]
+    """The core's operation."""
+    names: ClassVar[tuple[str, ...]] = ()
+    """Of its attributes, in the configuration's order."""
+    forward_at: ClassVar[int] = -1
+    """Where in the configuration the algorithm of the forward pass is."""
+
     def __init__(self, config: Config, name: str = "", frozen: bool = False) -> None:
-        stride, padding, dilation, groups, padding_mode, *algorithms = config
         self.config = config
         self._name = name
         self._frozen = frozen
-        self._algorithms = algorithms
-        self._attributes = {
-            "stride": stride,
-            "padding": padding,
-            "dilation": dilation,
-            "groups": groups,
-            "padding_mode": padding_mode,
-        }
-        self._forward = _core.Call("conv2d", self._attributes, algorithms[0], name)
-        self._grad_inputs: dict[tuple[int, ...], _core.Call] = {}
-        self._grad_weights: dict[tuple[int, ...], _core.Call] = {}
         self._weight: Callable[[], Tensor | None] = _nothing
         self._changes = 0
+        self._attributes = dict(zip(self.names, config, strict=False))
+        self._forward = _core.Call(self.op, self._attributes, config[self.forward_at], name)
 
     def __reduce__(self) -> Any:
-        return Layer, (self.config, self._name, self._frozen)
+        return type(self), (self.config, self._name, self._frozen)
 
     def run(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        torch.get_num_threads()  # applies torch.set_num_threads to this thread
         try:
-            stamp = self._stamp(weight, bias)
-            return self._forward.run_with(input, weight, bias, stamp, self._frozen)
+            return self._call(self._forward, input, weight, bias)
         except TypeError:
             if input.dtype not in _NARROW:
                 raise
-        return _widened(self.run, input, weight, bias)
+        return self._widened(self.run, input, weight, bias)
 
-    def run_grad_input(self, grad: Tensor, weight: Tensor, size: tuple[int, ...]) -> Tensor:
-        torch.get_num_threads()
-        if grad.dtype in _NARROW:
-            return _widened(lambda g, w: self.run_grad_input(g, w, size), grad, weight)
-        call = self._grad_inputs.get(size)
-        if call is None:
-            call = self._make(self._grad_inputs, "conv2d_grad_input", 1, "input_size", size)
-        return call.run_with(grad, weight, None, self._stamp(weight, None), self._frozen)
+    @abstractmethod
+    def gradients(
+        self, grad: Tensor, input: Tensor, weight: Tensor, needs: Sequence[bool]
+    ) -> tuple[Tensor | None, ...]:
+        """By input, weight and bias, of those that `needs` says."""
 
-    def run_grad_weight(self, grad: Tensor, input: Tensor, kernel: tuple[int, ...]) -> Tensor:
-        torch.get_num_threads()
-        if grad.dtype in _NARROW:
-            return _widened(lambda g, x: self.run_grad_weight(g, x, kernel), grad, input)
-        call = self._grad_weights.get(kernel)
-        if call is None:
-            call = self._make(self._grad_weights, "conv2d_grad_weight", 2, "kernel_size", kernel)
-        return call(input, grad)
+    def _call(self, call: _core.Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        torch.get_num_threads()  # applies torch.set_num_threads to this thread
+        stamp = self._stamp(weight, bias)
+        return call.run_with(x, kernel_of(weight), bias, stamp, self._frozen)
 
-    def _make(
-        self, calls: dict[Any, _core.Call], op: str, which: int, name: str, size: tuple[int, ...]
-    ) -> _core.Call:
-        if len(calls) >= _KEPT_SIZES:
-            calls.clear()
-        call = _core.Call(op, self._attributes | {name: size}, self._algorithms[which], self._name)
-        calls[size] = call
-        return call
+    def _widened(self, run: Callable[..., Tensor], *tensors: Tensor | None) -> Tensor:
+        dtypes = {t.dtype for t in tensors if t is not None}
+        if len(dtypes) > 1:
+            names = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+            raise ValueError(f"{self.op}: input and weights must be of one dtype, not {names}")
+        return run(*(t if t is None else t.float() for t in tensors)).to(dtypes.pop())
 
     def _stamp(self, weight: Tensor, bias: Tensor | None) -> int:
         """A number that moves whenever the tensors are others or torch counts a change of them,
@@ -104,42 +90,150 @@ class Layer:
 _LARGEST = 2**63 - 1
 
 
-def run_grad_bias(grad: Tensor) -> Tensor:
-    torch.get_num_threads()
-    if grad.dtype in _NARROW:
-        return _widened(run_grad_bias, grad)
-    return _grad_bias()(grad)
-
-
 def _nothing() -> None:
     return None
 
 
-def _widened(run: Callable[..., Tensor], *tensors: Tensor | None) -> Tensor:
-    dtypes = {t.dtype for t in tensors if t is not None}
-    if len(dtypes) > 1:
-        names = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
-        raise ValueError(f"conv2d: input and weights must be of one dtype, not {names}")
-    return run(*(t if t is None else t.float() for t in tensors)).to(dtypes.pop())
+def kernel_of(weight: Tensor) -> Tensor:
+    """The weight as the core's operations take it. That of a layer of rows, (OC, IC, KW), is one of
+    images, (OC, IC, 1, KW); that of a layer of volumes, (OC, IC, KD, KH, KW), is one of planes,
+    (OC, IC * KD, KH, KW). The same memory."""
+    dims = weight.dim()
+    if dims == 3:
+        return weight.unsqueeze(2)
+    return weight.flatten(1, 2) if dims == 5 else weight
 
 
+class Convolution(Layer):
+    """Its configuration: stride, padding (top, bottom, left, right), dilation, groups,
+    padding_mode, and the algorithms: forward, of the gradient by input, of that by weight."""
+
+    op = "conv2d"
+    names = ("stride", "padding", "dilation", "groups", "padding_mode")
+    forward_at = -3
+
+    def __init__(self, config: Config, name: str = "", frozen: bool = False) -> None:
+        super().__init__(config, name, frozen)
+        self._grad_inputs: dict[tuple[int, ...], _core.Call] = {}
+        self._grad_weights: dict[tuple[int, ...], _core.Call] = {}
+
+    def gradients(
+        self, grad: Tensor, input: Tensor, weight: Tensor, needs: Sequence[bool]
+    ) -> tuple[Tensor | None, ...]:
+        return (
+            self.run_grad_input(grad, weight, tuple(input.shape[-2:])) if needs[0] else None,
+            self.grad_weight_like(grad, input, weight) if needs[1] else None,
+            run_grad_bias(grad) if needs[2] else None,
+        )
+
+    def run_grad_input(self, grad: Tensor, weight: Tensor, size: tuple[int, ...]) -> Tensor:
+        if grad.dtype in _NARROW:
+            return self._widened(lambda g, w: self.run_grad_input(g, w, size), grad, weight)
+        call = self._grad_inputs.get(size)
+        if call is None:
+            call = self._make(self._grad_inputs, "conv2d_grad_input", "input_size", size)
+        return self._call(call, grad, weight, None)
+
+    def run_grad_weight(self, grad: Tensor, input: Tensor, kernel: tuple[int, ...]) -> Tensor:
+        torch.get_num_threads()
+        if grad.dtype in _NARROW:
+            return self._widened(lambda g, x: self.run_grad_weight(g, x, kernel), grad, input)
+        call = self._grad_weights.get(kernel)
+        if call is None:
+            call = self._make(self._grad_weights, "conv2d_grad_weight", "kernel_size", kernel)
+        return call(input, grad)
+
+    def grad_weight_like(self, grad: Tensor, input: Tensor, weight: Tensor) -> Tensor:
+        found = self.run_grad_weight(grad, input, tuple(kernel_of(weight).shape[-2:]))
+        return found if weight.dim() == 4 else found.view(weight.shape)
+
+    def _make(
+        self, calls: dict[Any, _core.Call], op: str, name: str, size: tuple[int, ...]
+    ) -> _core.Call:
+        if len(calls) >= _KEPT_SIZES:
+            calls.clear()
+        algorithm = self.config[-2 if op == "conv2d_grad_input" else -1]
+        call = _core.Call(op, self._attributes | {name: size}, algorithm, self._name)
+        calls[size] = call
+        return call
+
+
+class ConvTranspose(Layer):
+    """Its configuration: stride, padding, output_padding, dilation, groups, the algorithm.
+
+    It is the gradient of a convolution by its input, so its own gradients are that convolution and
+    its gradient by the weight.
+    """
+
+    op = "conv_transpose2d"
+    names = ("stride", "padding", "output_padding", "dilation", "groups")
+
+    @staticmethod
+    def transposed(config: Config) -> Config:
+        """The configuration of the convolution of which it is the gradient."""
+        stride, (vertical, horizontal), _, dilation, groups, _ = config
+        border = (vertical, vertical, horizontal, horizontal)
+        return (stride, border, dilation, groups, "zeros", "default", "default", "default")
+
+    def gradients(
+        self, grad: Tensor, input: Tensor, weight: Tensor, needs: Sequence[bool]
+    ) -> tuple[Tensor | None, ...]:
+        convolution = layer_of(weight, Convolution, self.transposed(self.config))
+        return (
+            convolution.run(grad, weight, None) if needs[0] else None,
+            convolution.grad_weight_like(input, grad, weight) if needs[1] else None,
+            run_grad_bias(grad) if needs[2] else None,
+        )
+
+
+class Linear(Layer):
+    """Its configuration: the algorithm. The gradients are torch's products of matrices."""
+
+    op = "linear"
+
+    def gradients(
+        self, grad: Tensor, input: Tensor, weight: Tensor, needs: Sequence[bool]
+    ) -> tuple[Tensor | None, ...]:
+        return linear_gradients(grad, (input, weight), self.config, needs)
+
+
+def linear_gradients(
+    grad: Tensor, saved: Sequence[Tensor], config: Config, needs: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    input, weight = saved
+    rows = grad.reshape(-1, grad.shape[-1])
+    return (
+        grad @ weight if needs[0] else None,
+        rows.T @ input.reshape(-1, input.shape[-1]) if needs[1] else None,
+        rows.sum(0) if needs[2] else None,
+    )
+
+
+def run_grad_bias(grad: Tensor) -> Tensor:
+    torch.get_num_threads()
+    if grad.dtype in _NARROW:
+        return run_grad_bias(grad.float()).to(grad.dtype)
+    return _grad_bias()(grad)
+
+
+L = TypeVar("L", bound=Layer)
 _layers: WeakIdKeyDictionary = WeakIdKeyDictionary()
 """weight -> its Layer for each configuration, for calls that do not come from a module."""
 
 
-def layer_of(weight: Tensor, config: Config) -> Layer:
+def layer_of(weight: Tensor, kind: type[L], config: Config) -> L:
     """The layer of a weight that no module holds."""
     layers = _layers.setdefault(weight, {})
-    layer = layers.get(config)
+    layer: L | None = layers.get((kind, config))
     if layer is None:
-        layer = layers[config] = Layer(config)
+        layer = layers[kind, config] = kind(config)
     return layer
 
 
 @lru_cache(maxsize=256)
-def weightless_layer(config: Config) -> Layer:
+def weightless_layer(config: Config) -> Convolution:
     """A layer for what needs no weight."""
-    return Layer(config)
+    return Convolution(config)
 
 
 @cache

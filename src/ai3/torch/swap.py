@@ -1,5 +1,6 @@
 """The swapping functions for torch networks."""
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -27,10 +28,11 @@ from ai3.selector import (
 )
 from ai3.torch.capture import Captured, capture, whole
 from ai3.torch.export import FREE, ExportTrace, shapes_of
-from ai3.torch.swap_conv2d import freeze, restore, swap_conv2d, swapped
+from ai3.torch.modules import KINDS, Swapped
+from ai3.torch.swap_modules import freeze, restore, swap, swapped, unswap
 from ai3.torch.trace import Trace
 
-__all__ = ["freeze", "restore", "swap_backend", "swap_conv2d", "swapped"]
+__all__ = ["freeze", "restore", "swap", "swap_backend", "swapped"]
 
 
 def swap_backend(
@@ -47,6 +49,7 @@ def swap_backend(
             f"{type(algos).__name__} is no mapping"
         )
     check_operations(algos)
+    module = _unswapped(module)
     errors: list[Exception] = []
     for trace in _traces(module, sample_input_shape):
         try:
@@ -60,19 +63,31 @@ def swap_backend(
     raise errors[-1] if isinstance(errors[0], UntraceableError) else errors[0]
 
 
+def _unswapped(module: nn.Module) -> nn.Module:
+    """The network with the modules that were swapped in place as they were before: a copy with the
+    same tensors, where there are any."""
+    if not any(isinstance(layer, Swapped) for layer in module.modules()):
+        return module
+    tensors = [*module.parameters(), *module.buffers()]
+    own = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    unswap(own)
+    return own
+
+
 def _as_it_is(
     module: nn.Module,
     algos: Mapping[str, AlgorithmicSelector],
     sample_shape: Sequence[Any] | None,
     dtype: Any,
 ) -> Model:
-    """The model in which torch runs the whole network, its convolutions swapped."""
+    """The model in which torch runs the whole network, its modules of weights swapped."""
+    in_place = {"conv2d": None} | {op: algos[op] for op in algos if op in KINDS}
 
-    def swap(own: nn.Module) -> None:
-        swap_conv2d(own, algos.get("conv2d"), sample_shape, "raise")
+    def change(own: nn.Module) -> None:
+        swap(own, in_place, sample_shape, "raise")
 
-    captured = whole(module, _inputs_of(module, sample_shape), dtype, swap)
-    others = {op: selector for op, selector in algos.items() if op != "conv2d"}
+    captured = whole(module, _inputs_of(module, sample_shape), dtype, change)
+    others = {op: selector for op, selector in algos.items() if op not in KINDS}
     return _selected(captured, others, sample_shape, FOREIGN)
 
 

@@ -14,7 +14,6 @@ from torch import fx, nn
 from ai3.errors import UntraceableError
 from ai3.graph import Expression
 from ai3.ops import OPERATIONS, VANISHING, Operation
-from ai3.torch.conv2d import Conv2d
 from ai3.torch.stand_ins import Value
 
 
@@ -36,8 +35,7 @@ def module_operation(module: nn.Module) -> Operation | None:
     kind: Any
     for kind in type(module).__mro__:
         if kind in MODULES:
-            forwards = (kind.forward, Conv2d.forward)
-            return MODULES[kind] if type(module).forward in forwards else None
+            return MODULES[kind] if type(module).forward is kind.forward else None
     return None
 
 
