@@ -15,6 +15,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all", action="store_true", help="also what `./run test` leaves out as it takes long"
     )
+    parser.addoption(
+        "--rest", action="store_true", help="only what `./run test` leaves out as it takes long"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,10 +54,11 @@ def _thorough(items: list[pytest.Item]) -> set[pytest.Item]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--all"):
+    rest = config.getoption("--rest")
+    if rest or not config.getoption("--all"):
         thorough = _thorough(items)
-        config.hook.pytest_deselected(items=list(thorough))
-        items[:] = [item for item in items if item not in thorough]
+        config.hook.pytest_deselected(items=[i for i in items if (i in thorough) != rest])
+        items[:] = [item for item in items if (item in thorough) == rest]
     chosen = config.getoption("--network")
     if chosen is None:
         return
