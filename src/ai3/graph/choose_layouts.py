@@ -92,7 +92,7 @@ def _taken_over(graph: Graph, weights: WeightStore, layouts: Layouts) -> dict[st
                 return None
             if problem.refusal(node.algorithm):
                 return None
-            node, output = replace(node, attributes=attributes), problem.output
+            node, output = node.having(attributes=attributes), problem.output
         found[node.name] = Option(node, inputs, output, 0.0)
     return found
 
@@ -126,7 +126,7 @@ def _options(node: Node, graph: Graph, weights: WeightStore) -> Iterator[Option]
             continue
         if not problem.refusal(node.algorithm):
             cost = _estimate(problem, node.algorithm)
-            yield Option(replace(node, attributes=attributes), tuple(layouts), problem.output, cost)
+            yield Option(node.having(attributes=attributes), tuple(layouts), problem.output, cost)
 
 
 def _estimate(problem: _core.Problem, algorithm: str) -> float:
@@ -261,6 +261,6 @@ def _with_reorders(graph: Graph, chosen: Mapping[str, Option]) -> Graph:
         option = chosen[node.name]
         inputs = tuple(map(read, node.inputs, option.inputs))
         same = inputs == option.node.inputs
-        nodes.append(option.node if same else replace(option.node, inputs=inputs))
+        nodes.append(option.node if same else option.node.having(inputs=inputs))
     outputs = tuple(read(name, "dense") for name in graph.outputs)
     return replace(graph, nodes=tuple(nodes), outputs=outputs, specs=specs)

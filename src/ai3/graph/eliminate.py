@@ -31,10 +31,10 @@ def _joined(graph: Graph) -> Graph:
         if before is not None and before.op == node.op == "permute":
             first, second = before.attributes["dims"], node.attributes["dims"]
             dims = tuple(first[dim] for dim in second)
-            node = replace(node, inputs=before.inputs, attributes={"dims": dims})
+            node = node.having(inputs=before.inputs, attributes={"dims": dims})
         elif before is not None and before.op == "reshape" and node.op in ("reshape", "flatten"):
             shape = {"shape": graph.specs[node.name].shape}
-            node = replace(node, op="reshape", inputs=before.inputs, attributes=shape)
+            node = node.having(op="reshape", inputs=before.inputs, attributes=shape)
         nodes[node.name] = node
     return replace(graph, nodes=tuple(nodes.values())).needed()
 

@@ -1,6 +1,5 @@
 """Fold what scales and shifts each channel into the weights before it."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,4 +100,4 @@ def _scaled(node: Node, scale: Array, shift: Array) -> Node | None:
     else:
         scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
     moved = shift if bias is None else bias.astype(np.float64) * scale + shift
-    return replace(node, weights=(scaled.astype(weight.dtype), moved.astype(weight.dtype)))
+    return node.having(weights=(scaled.astype(weight.dtype), moved.astype(weight.dtype)))

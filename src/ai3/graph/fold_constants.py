@@ -15,6 +15,8 @@ LARGEST = 1 << 24
 def fold_constants(graph: Graph, weights: WeightStore) -> Graph:
     """Replace each node of a specialized graph that reads only constants by its result."""
     arrays = {node.name: node.weights[0] for node in graph.nodes if node.op == CONSTANT}
+    if not arrays:
+        return graph
     nodes = []
     for node in graph.nodes:
         if (
@@ -28,6 +30,6 @@ def fold_constants(graph: Graph, weights: WeightStore) -> Graph:
             )
             array = np.array(result.numpy())
             arrays[node.name] = array
-            node = replace(node, op=CONSTANT, inputs=(), attributes={}, weights=(array,))
+            node = node.having(op=CONSTANT, inputs=(), attributes={}, weights=(array,))
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes)).needed()

@@ -50,7 +50,7 @@ class _Matcher:
         key, scale = self._unscaled(turned.inputs[0], scale)
         inputs = (query, key, node.inputs[1], *([] if mask is None else [mask]))
         attributes = {"is_causal": False, "scale": scale}
-        return replace(node, op=ATTENTION, inputs=inputs, attributes=attributes)
+        return node.having(op=ATTENTION, inputs=inputs, attributes=attributes)
 
     def _only(self, op: str, name: str) -> Node | None:
         """The node of this value, if it is of that operation and read once."""

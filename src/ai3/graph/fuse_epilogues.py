@@ -54,7 +54,7 @@ def _with_sum(graph: Graph, before: Node, node: Node, position: int) -> Node | N
     alike = graph.specs[other] == graph.specs[before.name] == graph.specs[node.name]
     if not alike or node.attributes.get("alpha", 1) != 1:
         return None
-    return replace(before, name=node.name, inputs=(*before.inputs, other))
+    return before.having(name=node.name, inputs=(*before.inputs, other))
 
 
 def _activated(before: Node, node: Node) -> Node | None:
@@ -65,4 +65,4 @@ def _activated(before: Node, node: Node) -> Node | None:
     parameter = PARAMETER[node.op]
     if parameter is not None:
         attributes["activation_parameter"] = node.attributes[parameter]
-    return replace(before, name=node.name, attributes=attributes)
+    return before.having(name=node.name, attributes=attributes)

@@ -52,6 +52,4 @@ def _joined(before: Node, node: Node) -> Node | None:
     text = composer.text(composer.include(programs[1], operands))
     if len(composer.inputs) > MOST_INPUTS:
         return None
-    return replace(
-        node, op="pointwise", inputs=tuple(composer.inputs), attributes={"program": text}
-    )
+    return node.having(op="pointwise", inputs=tuple(composer.inputs), attributes={"program": text})

@@ -14,6 +14,8 @@ def fuse_shuffles(graph: Graph, _: WeightStore) -> Graph:
     `stack`, and that with a reshape after it `interleave`. If only slices along the same dimension
     read this, each of them takes its part of the inputs itself.
     """
+    if not any(node.op == "concat" for node in graph.nodes):
+        return graph
     for rule in (_Stack, _Interleave, _Slice):
         fuse = rule(graph)
         graph = replace(graph, nodes=tuple(map(fuse, graph.nodes))).needed()
@@ -52,7 +54,7 @@ class _Stack(_Rule):
         turned = [dim % (rank + 1) for dim in node.attributes["dims"]]
         if not equal or self.shape(split.name) != parts or turned != swapped:
             return node
-        return replace(node, op="stack", inputs=joined.inputs, attributes={"dim": along + 1})
+        return node.having(op="stack", inputs=joined.inputs, attributes={"dim": along + 1})
 
 
 class _Interleave(_Rule):
@@ -65,7 +67,7 @@ class _Interleave(_Rule):
         merged = (*part[:along], part[along] * len(stack.inputs), *part[along + 1 :])
         if along < 0 or self.shape(node.name) != merged:
             return node
-        return replace(node, op="interleave", inputs=stack.inputs, attributes={"dim": along})
+        return node.having(op="interleave", inputs=stack.inputs, attributes={"dim": along})
 
 
 class _Slice(_Rule):
@@ -93,4 +95,4 @@ class _Slice(_Rule):
         given = (node.attributes.get(name) for name in ("start", "end"))
         start, end, _ = slice(*given).indices(shape[along])
         attributes = {"dim": along, "start": start, "end": max(start, end)}
-        return replace(node, op="interleave", inputs=whole.inputs, attributes=attributes)
+        return node.having(op="interleave", inputs=whole.inputs, attributes=attributes)

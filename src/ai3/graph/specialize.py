@@ -23,6 +23,7 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
     numbers: dict[str, bool | int | float] = {}
     real = _real_dtype(graph, inputs)
     nodes: list[Node] = []
+    varying = graph.varying
     for check in graph.checks:
         if shapes.keys() >= set(expression.reads(check)):
             _require(check, shapes, inputs)
@@ -34,7 +35,9 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
                 assert array is not None
                 specs[node.name] = _core.Spec(array.dtype.name, array.shape)
             else:
-                node = _typed(replace(node, attributes=_attributes(node, shapes)), specs, numbers)
+                if node.name in varying:
+                    node = node.having(attributes=_attributes(node, varying[node.name], shapes))
+                node = _typed(node, specs, numbers)
                 if node.op == "scaled_dot_product_attention":
                     node, expanded = _with_all_heads(node, specs)
                     nodes += expanded
@@ -75,7 +78,7 @@ def _with_all_heads(node: Node, specs: dict[str, _core.Spec]) -> tuple[Node, lis
             inputs[i] = f"{node.name}.{i}"
             made.append(Node(inputs[i], "expand", (name,), {"shape": shape}, (), node.module))
             specs[inputs[i]] = _core.Spec(specs[name].dtype, shape)
-    return replace(node, inputs=tuple(inputs)), made
+    return node.having(inputs=tuple(inputs)), made
 
 
 def problem_of(node: Node, specs: Mapping[str, _core.Spec], weights: WeightStore) -> _core.Problem:
@@ -88,18 +91,19 @@ def problem_of(node: Node, specs: Mapping[str, _core.Spec], weights: WeightStore
     )
 
 
-def _attributes(node: Node, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    return {
-        name: expression.evaluate(value, shapes) if expression.depends(value) else value
-        for name, value in node.attributes.items()
-    }
+def _attributes(
+    node: Node, varying: Sequence[str], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Any]:
+    attributes = dict(node.attributes)
+    for name in varying:
+        attributes[name] = expression.evaluate(attributes[name], shapes)
+    return attributes
 
 
 def _real_dtype(graph: Graph, inputs: Sequence[_core.Spec]) -> str:
     """The floating-point type of numbers: the inputs' or, where none has one, the weights'."""
     given = [spec.dtype for spec in inputs]
-    held = (w.dtype.name for node in graph.nodes for w in node.weights if w is not None)
-    return next((d for d in (*given, *held) if d in REAL), "float32")
+    return next((d for d in (*given, *graph.weight_dtypes) if d in REAL), "float32")
 
 
 _WRONG = (
@@ -127,7 +131,7 @@ def _constant(
     if isinstance(value, bool | int | float):
         numbers[node.name] = value
     dtype = node.attributes.get("dtype", real)
-    return replace(node, attributes={}, weights=(np.asarray(value, dtype=dtype),))
+    return node.having(attributes={}, weights=(np.asarray(value, dtype=dtype),))
 
 
 def _typed(
@@ -149,6 +153,4 @@ def _typed(
         literal(numbers[name]) if name in numbers else composer.input(name) for name in node.inputs
     ]
     text = composer.text(composer.include(program, operands))
-    return replace(
-        node, op="pointwise", inputs=tuple(composer.inputs), attributes={"program": text}
-    )
+    return node.having(op="pointwise", inputs=tuple(composer.inputs), attributes={"program": text})
