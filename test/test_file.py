@@ -109,7 +109,7 @@ def test_what_is_no_model_is_refused(saved: tuple[ai3.Model, Path], tmp_path: Pa
         (lambda d: d["nodes"][0].update(op="eval"), "operation 'eval'"),
         (lambda d: d["nodes"][-1].update(inputs=["nowhere"]), "nowhere"),
         (lambda d: d["nodes"][-1].update(name=d["nodes"][0]["name"]), "taken"),
-        (lambda d: d["nodes"][-1].update(algorithm="magic"), "algorithm 'magic'"),
+        (lambda d: d["nodes"][-1].update(algorithm="magic"), "'magic' of flatten"),
         (lambda d: d["nodes"][0].update(weights=["lost"]), "'lost' is missing"),
         (lambda d: d["nodes"][0].update(weights=5), "damaged"),
         (lambda d: d.update(outputs=["lost"]), "outputs that no node makes"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ai3 import errors, file, layers
 from ai3._core import Tensor
+from ai3.algorithms import algorithm, remove_algorithm
 from ai3.model import Model
 from ai3.ops import SUPPORTED_ALGORITHMS
 from ai3.selector import AlgorithmicSelector, Conv2dAlgorithms
@@ -26,10 +27,12 @@ __all__ = [
     "Conv2dAlgorithms",
     "Model",
     "Tensor",
+    "algorithm",
     "errors",
     "freeze",
     "layers",
     "load",
+    "remove_algorithm",
     "restore",
     "swap",
     "swap_backend",
@@ -179,13 +182,18 @@ def swap_backend(
     return model
 
 
-def load(path: "str | PathLike[str]") -> Model:
+def load(path: "str | PathLike[str]", *, unsupported: str = "raise") -> Model:
     """The model that `Model.save` wrote to a file. torch is not imported, no code of the file runs.
 
+    Args:
+        unsupported: the algorithm of layers that ran one which is not registered now; by default
+            such a file is refused.
+
     Raises:
-        ai3.errors.FileError: a file that is damaged, or that `Model.save` did not write.
+        ai3.errors.FileError: a file that is damaged, that `Model.save` did not write, or that names
+            algorithms which are not registered.
     """
-    return Model.from_graph(*file.load(path))
+    return Model.from_graph(*file.load(path, unsupported))
 
 
 def _torch_backend(module: object) -> Any:

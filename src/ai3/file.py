@@ -16,6 +16,7 @@ from ai3.graph import Expression, Graph, Node, Plain, Record
 from ai3.graph.expression import FUNCTIONS, reads
 from ai3.graph.graph import CONSTANT, FOREIGN
 from ai3.ops import OPERATIONS, REQUIRED, SUPPORTED_ALGORITHMS, Operation
+from ai3.selector import check_algorithm
 
 FORMAT = 1
 DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")
@@ -70,8 +71,9 @@ def save(graph: Graph, unsupported: str, path: str | PathLike[str]) -> None:
     save_file(arrays, path, {KEY: json.dumps(document)})
 
 
-def load(path: str | PathLike[str]) -> tuple[Graph, str]:
-    """The graph that `save` wrote and its `unsupported`. Raises FileError, runs no code."""
+def load(path: str | PathLike[str], instead: str = "raise") -> tuple[Graph, str]:
+    """The graph that `save` wrote and its `unsupported`; `instead` is the algorithm of nodes whose
+    own is not known. Raises FileError, runs no code."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -86,7 +88,7 @@ def load(path: str | PathLike[str]) -> tuple[Graph, str]:
     if text is None:
         raise FileError(path, "it holds weights, but no graph: Model.save did not write it")
     try:
-        return _decode_document(json.loads(text), arrays)
+        return _with_known(*_decode_document(json.loads(text), arrays), instead)
     except _Damage as error:
         raise FileError(path, str(error)) from None
     except (
@@ -140,10 +142,31 @@ def _decode_document(document: Any, arrays: Arrays) -> tuple[Graph, str]:
         raise _Damage("it checks the shape of a value that no node makes")
     structure = _decode_structure(document["structure"], len(outputs))
     unsupported = _text(document["unsupported"])
+    return Graph(inputs, tuple(nodes), outputs, structure, checks), unsupported
+
+
+def _with_known(graph: Graph, unsupported: str, instead: str) -> tuple[Graph, str]:
+    """The graph with algorithms that there are."""
     names = {name for algorithms in SUPPORTED_ALGORITHMS.values() for name in algorithms}
     if unsupported not in {"raise", *names}:
-        raise _Damage(f"it has unsupported={unsupported!r}")
-    return Graph(inputs, tuple(nodes), outputs, structure, checks), unsupported
+        if instead == "raise":
+            raise _Damage(f"it has unsupported={unsupported!r}, which this ai3 does not know")
+        unsupported = instead
+    unknown = {
+        node.name: (node.algorithm, node.op)
+        for node in graph.nodes
+        if node.op != CONSTANT and node.algorithm not in SUPPORTED_ALGORITHMS[node.op]
+    }
+    if unknown and instead == "raise":
+        missing = ", ".join(f"{name!r} of {op}" for name, op in sorted(set(unknown.values())))
+        raise _Damage(
+            f"its layers {', '.join(unknown)} run algorithms that this ai3 does not know: "
+            f"{missing}. Register them before it is loaded, or name one to use instead with "
+            "unsupported='default'"
+        )
+    for node in unknown:
+        check_algorithm(unknown[node][1], instead, " for unsupported=")
+    return graph.with_algorithms(dict.fromkeys(unknown, instead)), unsupported
 
 
 _CONSTANT_ATTRIBUTES = ("value", "dtype")
@@ -154,8 +177,6 @@ def _decode_node(entry: Any, arrays: Arrays) -> Node:
     op, algorithm = _text(entry["op"]), _text(entry["algorithm"])
     if op != CONSTANT and op not in OPERATIONS:
         raise _Damage(f"it has the operation {op!r}, which this ai3 does not know")
-    if op != CONSTANT and algorithm not in SUPPORTED_ALGORITHMS[op]:
-        raise _Damage(f"it has the algorithm {algorithm!r} of {op}, which this ai3 does not know")
     for key in entry["weights"]:
         if key is not None and key not in arrays:
             raise _Damage(f"the weight {key!r} is missing")

@@ -189,7 +189,7 @@ class Flatten(Layer):
         """The output's shape where it shares the input's memory."""
         spec = _core.Spec(str(dtype).rpartition(".")[2], shape)
         problem = _core.problem(self.op, [spec], None, self.attributes)
-        return None if problem.resolve(self.algorithm) == "custom" else problem.output.shape
+        return problem.output.shape if problem.fusible(self.algorithm) else None
 
 
 def names() -> dict[str, type[Layer]]:

@@ -116,6 +116,11 @@ class Problem:
     def refusal(self, algorithm: str) -> str:
         """Why the algorithm cannot do this problem; empty where it can."""
 
+    def fusible(self, algorithm: str) -> bool:
+        """
+        Whether passes may fuse the problem with others when this algorithm does it.
+        """
+
     def workspace_bytes(self, algorithm: str) -> int: ...
 
     def reference(self, *inputs: object) -> Tensor:
@@ -182,6 +187,16 @@ class Executor:
 
     def profile(self, inputs: Sequence[object]) -> list[float]:
         """Runs once; the time of each step in ms."""
+
+def add_algorithm(op: str, name: str, torch: bool, answers: object) -> None:
+    """
+    Adds an algorithm, or puts it in the place of one that was added under that name.
+    `answers` has refusal, workspace_bytes and cost of a description, and plan of that and the
+    weights, which makes a function of inputs, output and workspace. Arrays are torch's or NumPy's.
+    """
+
+def remove_algorithm(op: str, name: str) -> None:
+    """Removes an algorithm that was added."""
 
 def max_threads() -> int:
     """Threads that a call from this thread will use."""

@@ -107,7 +107,7 @@ def _options(node: Node, graph: Graph, weights: WeightStore) -> Iterator[Option]
         return
     problem = problem_of(node, graph.specs, weights)
     yield replace(dense, cost=_estimate(problem, node.algorithm))
-    if problem.resolve(node.algorithm) == "custom":
+    if not problem.fusible(node.algorithm):
         return
     outputs: tuple[str | None, ...] = LAYOUTS if node.op in WRITES_ANY else (None,)
     for read, written in product(LAYOUTS, outputs):

@@ -25,13 +25,13 @@ PARAMETER = {
 
 def fuse_epilogues(graph: Graph, weights: WeightStore) -> Graph:
     """Move a sum with a tensor of the same shape, and the activation after that, into the
-    convolution or linear layer before them, where nothing else reads its result and no custom
-    algorithm does any of them. The node takes the place and name of the last of them."""
+    convolution or linear layer before them, where nothing else reads its result and no algorithm
+    of the user's does any of them. The node takes the place and name of the last of them."""
     uses = graph.uses()
     nodes: dict[str, Node] = {}
 
     def direct(node: Node) -> bool:
-        return problem_of(node, graph.specs, weights).resolve(node.algorithm) != "custom"
+        return problem_of(node, graph.specs, weights).fusible(node.algorithm)
 
     for node in graph.nodes:
         nodes[node.name] = node

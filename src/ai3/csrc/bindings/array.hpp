@@ -68,6 +68,8 @@ struct Tensor {
     Buffer memory;
 };
 
+// Throws std::invalid_argument where there is none of that name.
+const Operation& operation(const std::string& name);
 Attributes attributes_from(nb::dict dict);
 // Throws std::invalid_argument for a name that is no dtype's.
 DType dtype_from(const std::string& name);
@@ -80,5 +82,6 @@ void bind_tensor(nb::module_& module);
 void bind_problem(nb::module_& module);
 void bind_call(nb::module_& module);
 void bind_executor(nb::module_& module);
+void bind_external(nb::module_& module);
 
 }  // namespace ai3

@@ -22,10 +22,7 @@ class Call {
         : attributes_(attributes_from(attributes)),
           algorithm_(std::move(algorithm)),
           name_(std::move(name)) {
-        auto found = Operation::all().find(op);
-        if (found == Operation::all().end())
-            throw std::invalid_argument("there is no operation '" + op + "'");
-        operation_ = found->second;
+        operation_ = &operation(op);
         reads_channels_last_ = op == "conv2d" && !attributes_.has("output_layout");
         if (reads_channels_last_) attributes_.set("output_layout", std::string("dense"));
     }

@@ -16,6 +16,7 @@ NB_MODULE(AI3_ISA, module) {
     bind_problem(module);
     bind_call(module);
     bind_executor(module);
+    bind_external(module);
     module.def("max_threads", &usable_threads, "Threads that a call from this thread will use.");
     module.def(
         "fma_peak",

@@ -14,14 +14,14 @@
 
 namespace ai3 {
 
-namespace {
-
 const Operation& operation(const std::string& name) {
     const auto& all = Operation::all();
     auto found = all.find(name);
     if (found == all.end()) throw std::invalid_argument("there is no operation '" + name + "'");
     return *found->second;
 }
+
+namespace {
 
 std::vector<const void*> data_of(const Problem& problem, std::vector<Constant>& kept,
                                  nb::args arrays) {
@@ -100,6 +100,8 @@ void bind_problem(nb::module_& module) {
              "first; nothing is run.")
         .def("refusal", &Problem::refusal, nb::arg("algorithm"),
              "Why the algorithm cannot do this problem; empty where it can.")
+        .def("fusible", &Problem::fusible, nb::arg("algorithm"),
+             "Whether passes may fuse the problem with others when this algorithm does it.")
         .def("workspace_bytes", &Problem::workspace_bytes, nb::arg("algorithm"))
         .def(
             "reference",

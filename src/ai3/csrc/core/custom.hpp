@@ -21,6 +21,7 @@ class Custom final : public Algorithm<P> {
     explicit Custom(Call call) : call_(call) {}
 
     std::string_view name() const override { return "custom"; }
+    bool built_in() const override { return false; }
 
     std::string refusal(const P& problem) const override {
         if constexpr (requires { problem.dense(); })

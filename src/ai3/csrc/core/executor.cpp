@@ -49,7 +49,7 @@ Executor::Executor(std::vector<Spec> inputs, std::vector<Spec> outputs,
         check(step.output, problem.output());
         if (step.output.place == Place::input || step.output.place == Place::constant)
             throw std::invalid_argument("a step writes into an input or a constant");
-        custom_ = custom_ || step.planned.algorithm == "custom";
+        custom_ = custom_ || !problem.fusible(step.planned.algorithm);
         workspace_bytes_ = std::max(workspace_bytes_, step.planned.workspace_bytes);
     }
 }

@@ -62,7 +62,7 @@ class Executor {
     std::vector<Constant> constants_;
     std::vector<Step> steps_;
     std::size_t arena_bytes_, workspace_bytes_ = 0;
-    // A user's function may open regions of OpenMP's, which within a team would have one thread.
+    // Whoever wrote an algorithm may open regions of OpenMP, which within a team have one thread.
     bool custom_ = false;
     mutable std::atomic<std::int64_t> loops_{0};  // of a run without a team
 };

@@ -138,8 +138,10 @@ class Registry : public AlgorithmTable {
     static const Algorithm<P>& typed(const NamedAlgorithm& algorithm) {
         return static_cast<const Algorithm<P>&>(algorithm);
     }
-    // Infinite also where the algorithm cannot do it.
+    // Infinite also where the algorithm cannot do it, and for those of no type, which `Problem`
+    // asks.
     static double cost(const NamedAlgorithm& algorithm, const P& problem) {
+        if (algorithm.external()) return std::numeric_limits<double>::infinity();
         return typed(algorithm).refusal(problem).empty() ? typed(algorithm).cost(problem)
                                                          : std::numeric_limits<double>::infinity();
     }
@@ -170,12 +172,19 @@ struct RegisterDerived {
 class Problem {
   public:
     Problem(const AlgorithmTable& algorithms, std::vector<Spec> inputs,
-            std::shared_ptr<const WeightSet> weights)
-        : algorithms_(algorithms), inputs_(std::move(inputs)), weights_(std::move(weights)) {}
+            std::shared_ptr<const WeightSet> weights, Attributes attributes, int threads)
+        : algorithms_(algorithms),
+          inputs_(std::move(inputs)),
+          weights_(std::move(weights)),
+          attributes_(std::move(attributes)),
+          threads_(threads) {}
     virtual ~Problem() = default;
 
     std::string_view op() const { return algorithms_.op(); }
     const std::vector<Spec>& inputs() const { return inputs_; }
+    const std::shared_ptr<const WeightSet>& shared_weights() const { return weights_; }
+    const Attributes& attributes() const { return attributes_; }
+    int threads() const { return threads_; }
     virtual Spec output() const = 0;
     virtual void reference(const void* const* inputs, void* output) const = 0;
 
@@ -184,6 +193,8 @@ class Problem {
     // The algorithms that can do it by their estimated cost, in cycles, the least first.
     std::vector<std::pair<std::string, double>> ranking() const;
     std::string refusal(std::string_view algorithm) const;
+    // Whether passes may fuse the problem with others when this algorithm does it.
+    bool fusible(std::string_view algorithm) const { return at(algorithm).built_in(); }
     std::size_t workspace_bytes(std::string_view algorithm) const;
     std::unique_ptr<Plan> plan(std::string_view algorithm) const;
 
@@ -201,32 +212,38 @@ class Problem {
     virtual std::unique_ptr<Plan> plan_of(const NamedAlgorithm&) const = 0;
 
     const NamedAlgorithm& at(std::string_view algorithm) const;
+    std::string refusal_of_any(const NamedAlgorithm&) const;
+    double cost_of_any(const NamedAlgorithm&) const;
 
     const AlgorithmTable& algorithms_;
     const std::vector<Spec> inputs_;
     const std::shared_ptr<const WeightSet> weights_;
+    const Attributes attributes_;
+    const int threads_;
 };
 
 class Operation {
   public:
-    Operation(const AlgorithmTable& algorithms, bool guesses, bool takes_layouts,
-              bool takes_dtypes);
+    Operation(AlgorithmTable& algorithms, bool guesses, bool takes_layouts, bool takes_dtypes);
     virtual ~Operation() = default;
 
     std::string_view name() const { return algorithms_.op(); }
     std::vector<std::string> algorithms() const;
     std::unique_ptr<Problem> problem(std::vector<Spec> inputs,
                                      std::shared_ptr<const WeightSet> weights,
-                                     const Attributes& attributes, int threads) const;
+                                     Attributes attributes, int threads) const;
+    // For algorithms that come while the program runs; names of built-in ones are refused.
+    void add(AlgorithmTable::Pointer algorithm) const;
+    void remove(std::string_view name) const;
 
     static const std::map<std::string, const Operation*, std::less<>>& all();
 
   private:
     virtual std::unique_ptr<Problem> make(std::vector<Spec> inputs,
                                           std::shared_ptr<const WeightSet> weights,
-                                          const Attributes& attributes, int threads) const = 0;
+                                          Attributes attributes, int threads) const = 0;
 
-    const AlgorithmTable& algorithms_;
+    AlgorithmTable& algorithms_;
     const bool guesses_, takes_layouts_, takes_dtypes_;
 };
 
@@ -244,9 +261,10 @@ class OperationOf final : public Operation {
     class Typed final : public Problem {
       public:
         Typed(std::vector<Spec> inputs, std::shared_ptr<const WeightSet> weights,
-              const Attributes& attributes, int threads)
-            : Problem(Registry<P>::instance(), std::move(inputs), std::move(weights)),
-              problem_(this->inputs(), this->weights(), attributes, threads) {}
+              Attributes attributes, int threads)
+            : Problem(Registry<P>::instance(), std::move(inputs), std::move(weights),
+                      std::move(attributes), threads),
+              problem_(this->inputs(), this->weights(), this->attributes(), threads) {}
 
         Spec output() const override { return problem_.output(); }
         void reference(const void* const* inputs, void* output) const override {
@@ -276,9 +294,10 @@ class OperationOf final : public Operation {
     };
 
     std::unique_ptr<Problem> make(std::vector<Spec> inputs,
-                                  std::shared_ptr<const WeightSet> weights,
-                                  const Attributes& attributes, int threads) const override {
-        return std::make_unique<Typed>(std::move(inputs), std::move(weights), attributes, threads);
+                                  std::shared_ptr<const WeightSet> weights, Attributes attributes,
+                                  int threads) const override {
+        return std::make_unique<Typed>(std::move(inputs), std::move(weights), std::move(attributes),
+                                       threads);
     }
 };
 

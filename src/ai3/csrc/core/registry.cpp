@@ -2,13 +2,24 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <stdexcept>
 
 namespace ai3 {
 
 void AlgorithmTable::add(Pointer algorithm) {
-    const std::string name(algorithm->name());
-    algorithms_[name] = std::move(algorithm);
+    std::lock_guard lock(mutex_);
+    Pointer& slot = algorithms_[std::string(algorithm->name())];
+    if (slot) replaced_.push_back(std::move(slot));
+    slot = std::move(algorithm);
+}
+
+void AlgorithmTable::remove(std::string_view name) {
+    std::lock_guard lock(mutex_);
+    const auto found = algorithms_.find(name);
+    if (found == algorithms_.end()) return;
+    replaced_.push_back(std::move(found->second));
+    algorithms_.erase(found);
 }
 
 void AlgorithmTable::derive(const AlgorithmTable& source,
@@ -18,17 +29,29 @@ void AlgorithmTable::derive(const AlgorithmTable& source,
 }
 
 std::vector<std::string> AlgorithmTable::names() const {
-    if (source_) return source_->names();
-    std::vector<std::string> names;
-    for (const auto& [name, algorithm] : algorithms_) names.push_back(name);
-    return names;
+    std::set<std::string> names;
+    if (source_)
+        for (const std::string& name : source_->names())
+            if (!source_->at(name).external()) names.insert(name);
+    std::lock_guard lock(mutex_);
+    for (const auto& [name, algorithm] : algorithms_) names.insert(name);
+    return {names.begin(), names.end()};
+}
+
+std::vector<const External*> AlgorithmTable::externals() const {
+    std::lock_guard lock(mutex_);
+    std::vector<const External*> found;
+    for (const auto& [name, algorithm] : algorithms_)
+        if (algorithm->external()) found.push_back(algorithm->external());
+    return found;
 }
 
 const NamedAlgorithm& AlgorithmTable::at(std::string_view name) const {
     std::lock_guard lock(mutex_);
     auto found = algorithms_.find(name);
     if (found == algorithms_.end() && source_)
-        found = algorithms_.emplace(name, make_(source_->at(name))).first;
+        if (const NamedAlgorithm& source = source_->at(name); !source.external())
+            found = algorithms_.emplace(name, make_(source)).first;
     if (found == algorithms_.end())
         throw std::invalid_argument(std::string(op_) + " has no algorithm '" + std::string(name) +
                                     "'");

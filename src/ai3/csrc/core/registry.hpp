@@ -12,10 +12,16 @@
 
 namespace ai3 {
 
+class External;
+
 class NamedAlgorithm {
   public:
     virtual ~NamedAlgorithm() = default;
     virtual std::string_view name() const = 0;
+    // Whether passes may give it more to do than the operation itself, in whatever layout.
+    virtual bool built_in() const { return true; }
+    // The algorithm where it is of no operation's type, see core/external.hpp.
+    virtual const External* external() const { return nullptr; }
 };
 
 class AlgorithmTable {
@@ -26,13 +32,16 @@ class AlgorithmTable {
 
     std::string_view op() const { return op_; }
 
+    // Takes the place of one of the same name. What `at` gave out stays valid.
     void add(Pointer algorithm);
+    void remove(std::string_view name);
     // The table's algorithms are those of `source`, each made by `make` when first asked for.
     void derive(const AlgorithmTable& source, std::function<Pointer(const NamedAlgorithm&)> make);
 
     std::vector<std::string> names() const;
     // Throws std::invalid_argument where there is none of that name.
     const NamedAlgorithm& at(std::string_view name) const;
+    std::vector<const External*> externals() const;
     // Those of finite cost, the least first.
     std::vector<std::pair<std::string_view, double>> ranking(
         const std::function<double(const NamedAlgorithm&)>& cost) const;
@@ -43,6 +52,7 @@ class AlgorithmTable {
     std::function<Pointer(const NamedAlgorithm&)> make_;
     mutable std::mutex mutex_;
     mutable std::map<std::string, Pointer, std::less<>> algorithms_;
+    std::vector<Pointer> replaced_;
 };
 
 }  // namespace ai3

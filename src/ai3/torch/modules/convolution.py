@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ai3 import _core
+from ai3.algorithms import GRADIENTS, REGISTERED
 from ai3.selector import Choice, Conv2dAlgorithms
 from ai3.torch import layer, operators
 from ai3.torch.layer import Config, kernel_of
@@ -153,4 +154,12 @@ def borders(module: Any) -> list[tuple[int, int]]:
 
 
 def _algorithms(choice: Any) -> Conv2dAlgorithms:
-    return choice if isinstance(choice, Conv2dAlgorithms) else Conv2dAlgorithms(choice)
+    """The choice, an algorithm of the user's with the gradients that it brings."""
+    if isinstance(choice, Conv2dAlgorithms):
+        return choice
+    brings = {
+        gradient: choice
+        for gradient, op in GRADIENTS.items()
+        if (op, choice) in REGISTERED and ("conv2d", choice) in REGISTERED
+    }
+    return Conv2dAlgorithms(choice, **brings)

@@ -1,0 +1,176 @@
+"""Algorithms that come while the program runs: classes and functions of the user's."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Any, TypeVar
+
+from ai3 import _core
+from ai3.errors import unknown_name
+from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.problem import Problem
+
+A = TypeVar("A")
+
+ARRAYS = ("numpy", "torch")
+
+GRADIENTS = {"grad_input": "conv2d_grad_input", "grad_weight": "conv2d_grad_weight"}
+"""What an algorithm of conv2d may bring for training, and the operations that these are."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """An algorithm that was added: of which operation, under which name, made by what, and
+    where that comes from."""
+
+    op: str
+    name: str
+    maker: Any
+    origin: str
+
+
+REGISTERED: dict[tuple[str, str], Registered] = {}
+
+
+def algorithm(op: str, name: str, *, arrays: str = "numpy") -> Callable[[A], A]:
+    """Decorate what computes an operation, a class or a function, to be an algorithm of it that
+    can be chosen by name wherever a built-in one can.
+
+    A class is made once, without arguments. It has
+
+    - `plan(problem, weights)`: gives `run(inputs, output, workspace)`, which writes the whole
+      output. What depends on the weights alone is done here; None stands for an absent bias.
+    - `refusal(problem)`, if it cannot do everything: None or "", or why it cannot, as a clause.
+    - `workspace_bytes(problem)`, if it needs memory: of an array of uint8, whose content is
+      whatever it was.
+    - `cost(problem)`, if "default" may choose it: estimated cycles; it is chosen where that is
+      less than all others estimate.
+    - `grad_input(problem, weights)` and `grad_weight(problem, weights)`, for conv2d: plans of the
+      gradients, problems of "conv2d_grad_input" (of the output's gradient) and
+      "conv2d_grad_weight" (of the input and the output's gradient); built-in ones otherwise.
+
+    A function takes `(problem, *inputs, *weights, output)`.
+
+    Arrays are dense, row-major views of the network's memory, which are valid during the call:
+    all but output and workspace are only to be read. `run` is called from whatever thread the
+    network is, one at a time. The same name again takes the earlier one's place in networks that
+    are planned later.
+
+    Args:
+        op: the operation, a name in `SUPPORTED_ALGORITHMS`. That of 1- and 3-dimensional
+            convolutions is the one of images.
+        name: of the algorithm; names of built-in ones are taken.
+        arrays: what arrays are: "numpy", or "torch" tensors.
+
+    Raises:
+        ValueError: an operation that there is not, or a name that is taken.
+        TypeError: a class without `plan`, or what is no class or function.
+    """
+    if op not in SUPPORTED_ALGORITHMS:
+        raise unknown_name("operation", op, SUPPORTED_ALGORITHMS)
+    if arrays not in ARRAYS:
+        raise unknown_name("kind of arrays", arrays, ARRAYS)
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"an algorithm's name is a text, not {name!r}")
+
+    def register(maker: A) -> A:
+        made: Any = maker
+        answers = _ByClass(made) if inspect.isclass(made) else _ByFunction(made)
+        _core.add_algorithm(op, name, arrays == "torch", answers)
+        REGISTERED[op, name] = Registered(op, name, maker, _origin(maker))
+        for method, gradient in GRADIENTS.items():
+            if op == "conv2d" and hasattr(maker, method):
+                own = _ByClass(made, method)
+                _core.add_algorithm(gradient, name, arrays == "torch", own)
+                REGISTERED[gradient, name] = Registered(gradient, name, maker, _origin(maker))
+        _refresh()
+        return maker
+
+    return register
+
+
+def remove_algorithm(op: str, name: str) -> None:
+    """Take back what `algorithm` added. Networks that were planned with it keep it.
+
+    Raises ValueError where no such algorithm was added.
+    """
+    if (op, name) not in REGISTERED:
+        raise ValueError(f"no algorithm {name!r} of {op} was added")
+    maker = REGISTERED[op, name].maker
+    for key, other in list(REGISTERED.items()):
+        if key == (op, name) or (op == "conv2d" and other.maker is maker and key[1] == name):
+            _core.remove_algorithm(*key)
+            del REGISTERED[key]
+    _refresh()
+
+
+def _refresh() -> None:
+    SUPPORTED_ALGORITHMS.update(_core.algorithms())
+
+
+def _origin(maker: Any) -> str:
+    try:
+        return f"{inspect.getsourcefile(maker)}:{inspect.getsourcelines(maker)[1]}"
+    except (OSError, TypeError):
+        return str(getattr(maker, "__module__", "?"))
+
+
+class _ByClass:
+    """What the core asks, answered by an object of the user's class."""
+
+    def __init__(self, kind: Any, plan: str = "plan") -> None:
+        if not callable(getattr(kind, plan, None)):
+            raise TypeError(
+                f"the class {kind.__qualname__} needs a method plan(self, problem, weights) that "
+                "gives run(inputs, output, workspace)"
+            )
+        self._of = kind()
+        self._plan = plan
+
+    def refusal(self, description: tuple[Any, ...]) -> str:
+        ask = getattr(self._of, "refusal", None)
+        return str((ask and ask(Problem(description))) or "")
+
+    def workspace_bytes(self, description: tuple[Any, ...]) -> int:
+        ask = getattr(self._of, "workspace_bytes", None)
+        return int(ask(Problem(description))) if ask else 0
+
+    def cost(self, description: tuple[Any, ...]) -> float:
+        ask = getattr(self._of, "cost", None)
+        return float(ask(Problem(description))) if ask and self._plan == "plan" else inf
+
+    def plan(self, description: tuple[Any, ...], weights: list[Any]) -> Callable[..., Any]:
+        problem = Problem(description)
+        run = getattr(self._of, self._plan)(problem, weights)
+        if not callable(run):
+            raise TypeError(
+                f"{type(self._of).__qualname__}.{self._plan} must give a function of inputs, "
+                f"output and workspace, not {type(run).__name__}"
+            )
+        made: Callable[..., Any] = run
+        return made
+
+
+class _ByFunction:
+    def __init__(self, function: Any) -> None:
+        if not callable(function):
+            raise TypeError(f"an algorithm is a class or a function, not {function!r}")
+        self._function = function
+
+    def refusal(self, description: tuple[Any, ...]) -> str:
+        return ""
+
+    def workspace_bytes(self, description: tuple[Any, ...]) -> int:
+        return 0
+
+    def cost(self, description: tuple[Any, ...]) -> float:
+        return inf
+
+    def plan(self, description: tuple[Any, ...], weights: list[Any]) -> Callable[..., Any]:
+        problem, function = Problem(description), self._function
+
+        def run(inputs: list[Any], output: Any, workspace: Any) -> None:
+            function(problem, *inputs, *weights, output)
+
+        return run
