@@ -106,6 +106,21 @@ def _put(extent: int, start: int | None, stop: int | None, step: int | None) -> 
     return tuple(places)
 
 
+def _indexed_at(dims: Shape, ranks: Shape) -> int:
+    """How many dimensions come before those of integers, of these ranks, that index `dims`: as many
+    as before theirs, where they are neighbours. One integer alone chooses its slice first."""
+    alone = [dim for dim, rank in zip(dims, ranks, strict=True) if rank == 0]
+    left = [dim - sum(a < dim for a in alone) for dim in dims if dim not in alone]
+    return left[0] if left and left[-1] - left[0] == len(left) - 1 else 0
+
+
+def _indexed_order(rank: int, dims: Shape, ranks: Shape) -> Shape:
+    """The permutation that brings `dims` together."""
+    rest = [dim for dim in _dims(rank) if dim not in dims]
+    at = _indexed_at(dims, ranks)
+    return (*rest[:at], *dims, *rest[at:])
+
+
 def _triangle(rows: int, columns: int, diagonal: int) -> "np.ndarray[Any, Any]":
     """Whether an element is on or below a diagonal."""
     return np.tri(rows, columns, diagonal, dtype=bool)
@@ -245,7 +260,17 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "shuffle": _shuffle,
     "grid": lambda shapes, i: tuple(shapes[i][0] if k == i else 1 for k in range(len(shapes))),
     "grid all": lambda shapes: tuple(shape[0] for shape in shapes),
-    "joined": lambda shape, dim: (*shape[:dim], shape[dim] * shape[dim + 1], *shape[dim + 2 :]),
+    "joined": lambda shape, dim, count=2: (
+        *shape[:dim],
+        math.prod(shape[dim : dim + count]),
+        *shape[dim + count :],
+    ),
+    "along": lambda rank, dim, count: tuple(
+        count if d == dim % rank else 1 for d in range(_bounded(rank, 64))
+    ),
+    "indexed at": _indexed_at,
+    "indexed order": _indexed_order,
+    "indexed shape": lambda shape, dim, index: (*shape[:dim], *index, *shape[dim + 1 :]),
     "window mask": _array(
         window_mask, lambda height, width, window, _: height * width * math.prod(window)
     ),
