@@ -149,13 +149,30 @@ def _convolution_padding(padding: Any, kernel: Shape, dilation: Any) -> Shape:
     return (columns, columns, rows, rows)
 
 
-def _bins(extent: int, count: int) -> Shape:
+def _pooled(extent: int, count: int, size: int, step: int, padding: int, dilation: int) -> Shape:
+    """The places of `count` windows along a padded dimension, place by place; what lies in the
+    padding is the next place of the window that does not."""
+    _bounded(count * size)
+    rows = []
+    for start in range(-padding, count * step - padding, step):
+        row = [at for k in range(size) if 0 <= (at := start + k * dilation) < extent]
+        if not row:
+            raise ValueError("a window lies in the padding alone")
+        before = sum(start + k * dilation < 0 for k in range(size))
+        rows.append([*[row[0]] * before, *row, *[row[-1]] * (size - before - len(row))])
+    return tuple(place for places in zip(*rows, strict=True) for place in places)
+
+
+def _bins(extent: int, count: int, inner: bool = True) -> Shape:
     """The places of the windows by which torch pools adaptively, each filled to the longest with
-    its last place: window i is floor(i * extent / count) to ceil((i + 1) * extent / count)."""
+    its last place: window i is floor(i * extent / count) to ceil((i + 1) * extent / count). Window
+    by window or, if not `inner`, place by place."""
     bounds = [(i * extent // count, -(-(i + 1) * extent // count)) for i in range(_bounded(count))]
     longest = max((stop - start for start, stop in bounds), default=0)
     _bounded(count * longest)
-    return tuple(min(start + k, stop - 1) for start, stop in bounds for k in range(longest))
+    if inner:
+        return tuple(min(start + k, stop - 1) for start, stop in bounds for k in range(longest))
+    return tuple(min(start + k, stop - 1) for k in range(longest) for start, stop in bounds)
 
 
 def _repeated(shape: Shape, times: Shape) -> tuple[Shape, Shape, Shape]:
@@ -251,6 +268,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         for place in places
     ),
     "bins": _bins,
+    "pooled": _pooled,
+    "unpooled": lambda shape, size: (*shape[: len(shape) - len(size)], *size),
     "convolution padding": _convolution_padding,
     "last": lambda shape, rank: tuple(shape[len(shape) - rank :]),
     "windows of": lambda extent, size, step: (extent - size) // step + 1,

@@ -32,12 +32,14 @@ VANISHING_TARGETS = {resolve(name) for name in VANISHING}
 
 
 def module_operation(module: nn.Module) -> Operation | None:
-    """The operation that a module stands for, subclasses with the same forward included."""
+    """The operation that a module stands for, subclasses with the same forward included; None where
+    it has what the operation does not."""
     kind: Any
     for kind in type(module).__mro__:
         if kind in MODULES:
-            forwards = (kind.forward, Conv2d.forward)
-            return MODULES[kind] if type(module).forward in forwards else None
+            forwards, op = (kind.forward, Conv2d.forward), MODULES[kind]
+            fits = all(getattr(module, name) == value for name, (value, _) in op.fixed.items())
+            return op if fits and type(module).forward in forwards else None
     return None
 
 
