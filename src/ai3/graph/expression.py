@@ -299,7 +299,16 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "folded": _array(
         resampling.folded, lambda extent, size, count, *_: (extent + count) * max(size, 1)
     ),
-    "affine base": _array(resampling.affine_base, lambda height, width, _: 3 * height * width),
+    "affine places": _array(
+        resampling.affine_places, lambda extents, _: (len(extents) + 1) * math.prod(extents)
+    ),
+    "grid shape": lambda count, extents: (count, *extents, len(extents)),
+    "grid sizes": lambda shape: tuple(reversed(shape[2:])),
+    "grid steps": resampling.grid_steps,
+    "grid corners": _array(
+        resampling.grid_corners, lambda dims, _, taps: dims * taps ** _bounded(dims, 3)
+    ),
+    "sampled": lambda places, channels: (*places[:-1], channels),
     "image starts": _array(
         lambda count, pixels: np.arange(count).reshape(-1, 1, 1) * pixels, lambda count, _: count
     ),
