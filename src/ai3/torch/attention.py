@@ -97,7 +97,7 @@ def _excluding(b: Builder, mask: Any) -> Value:
     """A mask of nn.MultiheadAttention, whose truth values say what takes no part, as one that is
     added."""
     mask = b.value(mask)
-    if mask.dtype == torch.bool:
+    if b.dtype_of(mask) == torch.bool:
         return pointwise(b, "where(mask, -inf, 0.0)", mask=mask)
     return mask
 

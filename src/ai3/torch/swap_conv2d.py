@@ -24,6 +24,7 @@ from ai3.selector import (
     select,
 )
 from ai3.torch import conv2d
+from ai3.torch.sample import samples_of, told
 
 _DTYPES = {
     torch.float32: "float32",
@@ -206,7 +207,7 @@ def _run(module: nn.Module, shape: Sequence[int], names: Any) -> dict[str, tuple
             if name in wanted:
                 layer.register_forward_pre_hook(hook(name))
         with torch.no_grad():
-            network(make(tuple(shape), dtype=dtype))
+            network(*(make(s.shape, dtype=s.dtype or dtype) for s in samples_of(shape)))
         return met
 
     try:
@@ -220,7 +221,7 @@ def _run(module: nn.Module, shape: Sequence[int], names: Any) -> dict[str, tuple
     try:
         return record(copy.deepcopy(module), torch.zeros)
     except Exception as error:
-        raise SampleError(shape, error) from error
+        raise SampleError(told(shape), error) from error
 
 
 def _refusal(candidate: Candidate, algorithms: Conv2dAlgorithms) -> tuple[str, str] | None:

@@ -55,7 +55,7 @@ def converted(b: Builder, x: Value, dtype: torch.dtype) -> Value:
         dtype = b.real(dtype)
     if dtype not in _DTYPES:
         raise Refusal(f"a conversion to {dtype}")
-    if dtype == (x.dtype or b.dtype):
+    if dtype == (x.dtype or b.dtype) and not x.unsure:
         return x
     return b.add("pointwise", [x], {"program": f"{str(dtype).removeprefix('torch.')}(x0)"})
 
@@ -69,7 +69,7 @@ def _to(b: Builder, x: Value, *args: Any, **kwargs: Any) -> Value:
         if isinstance(wanted, torch.dtype):
             x = converted(b, x, wanted)
         elif isinstance(wanted, Value):
-            x = converted(b, x, wanted.dtype or b.dtype)
+            x = converted(b, x, b.dtype_of(wanted))
         elif isinstance(wanted, torch.Tensor):
             x = converted(b, x, wanted.dtype)
         elif isinstance(wanted, str | torch.device) and torch.device(wanted).type != "cpu":

@@ -64,12 +64,9 @@ def _zero(b: Builder, x: Value) -> Value:
 
 def filled_with(b: Builder, x: Value, source: Any) -> Value:
     """An array of x's shape and type, with a number or the elements of an array in it."""
-    own = x.dtype or b.dtype
+    own = b.dtype_of(x)
     if isinstance(source, torch.Tensor) and source.numel() == 1:
         source = source.item()
     if isinstance(source, bool | int | float | Expression):
         return filled(b, shape_of(x.name), source, own)
-    source = b.value(source)
-    if (source.dtype or b.dtype) != own:
-        source = converted(b, source, own)
-    return expand(b, source, shape_of(x.name))
+    return expand(b, converted(b, b.value(source), own), shape_of(x.name))

@@ -305,7 +305,7 @@ def _scattered(
     include_self: bool = True,
 ) -> Value:
     index, source = b.value(index), _number(source)
-    own = x.dtype or b.dtype
+    own = b.dtype_of(x)
 
     def filled(value: Any, like: Value) -> Value:
         return expand(b, b.computed(value, own), shape_of(like.name))
@@ -338,8 +338,7 @@ def _neutral(how: str, dtype: torch.dtype) -> Any:
 
 
 def _typed(b: Builder, source: Any, x: Value) -> Value:
-    source, own = b.value(source), x.dtype or b.dtype
-    return source if (source.dtype or b.dtype) == own else converted(b, source, own)
+    return converted(b, b.value(source), b.dtype_of(x))
 
 
 def _number(item: Any) -> Any:

@@ -103,7 +103,7 @@ def additive(b: Builder, mask: Any) -> Any:
     """A mask that is added to the scores; of truth values, which say what takes part, made so."""
     if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool:
         return torch.zeros(mask.shape, dtype=b.dtype).masked_fill(~mask, -math.inf)
-    if isinstance(mask, Value) and mask.dtype == torch.bool:
+    if isinstance(mask, Value) and b.dtype_of(mask) == torch.bool:
         return pointwise(b, "where(mask, 0.0, -inf)", mask=mask)
     return mask
 

@@ -1,6 +1,7 @@
 """Shapes as numbers, and other shapes of the same elements."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ def _getattr(b: Builder, x: Value, name: str) -> Any:
     known: dict[str, Callable[[], Any]] = {
         "shape": lambda: shape_of(x.name),
         "ndim": lambda: rank(x),
-        "dtype": lambda: x.dtype or b.dtype,
+        "dtype": lambda: b.dtype_of(x),
         "device": lambda: torch.device("cpu"),
         "is_cuda": lambda: False,
         "requires_grad": lambda: False,
@@ -136,7 +137,7 @@ def view(
     """A node whose output is memory of x in torch; `written` as in `View`."""
     x = b.value(x)
     made = View(x, written)
-    return Value(b.add(op, [x], attributes).name, x.memory, x.dtype, None, made)
+    return replace(b.add(op, [x], attributes), memory=x.memory, dtype=x.dtype, view=made)
 
 
 def spread(items: tuple[Any, ...]) -> Any:
@@ -159,12 +160,12 @@ def filled(b: Builder, shape: Any, value: Any, dtype: Any = None) -> Value:
 for _name, _value in (("zeros", 0.0), ("ones", 1.0), ("empty", 0.0)):
 
     def _like(b: Builder, x: Value, *, dtype: Any = None, value: float = _value, **_: Any) -> Value:
-        return filled(b, shape_of(x.name), value, dtype or x.dtype or b.dtype)
+        return filled(b, shape_of(x.name), value, dtype or b.dtype_of(x))
 
     def _new(
         b: Builder, x: Value, *size: Any, dtype: Any = None, value: float = _value, **_: Any
     ) -> Value:
-        return filled(b, spread(size), value, dtype or x.dtype or b.dtype)
+        return filled(b, spread(size), value, dtype or b.dtype_of(x))
 
     lowers(f"torch.{_name}_like")(_like)
     lowers(f"Tensor.new_{_name}", f"aten.new_{_name}")(_new)
@@ -172,14 +173,14 @@ for _name, _value in (("zeros", 0.0), ("ones", 1.0), ("empty", 0.0)):
 
 @lowers("torch.full_like")
 def _full_like(b: Builder, x: Value, fill_value: Any, *, dtype: Any = None, **_: Any) -> Value:
-    return filled(b, shape_of(x.name), fill_value, dtype or x.dtype or b.dtype)
+    return filled(b, shape_of(x.name), fill_value, dtype or b.dtype_of(x))
 
 
 @lowers("Tensor.new_full", "aten.new_full")
 def _new_full(
     b: Builder, x: Value, size: Any, fill_value: Any, *, dtype: Any = None, **_: Any
 ) -> Value:
-    return filled(b, size, fill_value, dtype or x.dtype or b.dtype)
+    return filled(b, size, fill_value, dtype or b.dtype_of(x))
 
 
 # Integers that depend on shapes
