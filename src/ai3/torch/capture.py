@@ -414,7 +414,13 @@ class Capture:
             name = node.target._schema.name.removeprefix("aten::")
             known = self._operators.get(name, self._operators.get(name.removesuffix("_")))
             return node.target if known is None else known
-        return _target(node)
+        target = _target(node)
+        if target in self._lowerings or target in _FUNCTIONS or not _name(target).endswith("_"):
+            return target
+        # What works in place computes what the function does that does not.
+        plain = _name(target)[:-1]
+        other = f"Tensor.{plain}" if isinstance(target, str) else getattr(torch, plain, target)
+        return other if other in self._lowerings or other in _FUNCTIONS else target
 
     def _call_module(self, trace: Trace, node: fx.Node, args: Any, kwargs: Any) -> Any:
         module = trace.module(node)
@@ -543,7 +549,14 @@ class Capture:
         old, new = args[0] if args else kwargs.get("input"), env[node]
         if not isinstance(old, Value):
             return
+        if isinstance(new, Value) and new.dtype != old.dtype:
+            env[node] = new = lowerings.arithmetic.converted(self, new, self.dtype_of(old))
         changed = {old: new}
+        if _name(_target(node)).partition(".")[0] in _OTHER_SHAPES:
+            # What shares the memory keeps its own.
+            for earlier, value in env.items():
+                env[earlier] = mapped(value, Value, lambda found: changed.get(found, found))
+            return
         while (view := old.view) is not None and view.written is not None:
             old, new = view.base, view.written(new)
             changed[old] = new
@@ -689,7 +702,13 @@ _KEEPING = (
 )
 """Operations whose result may be of another dtype than the network's where their inputs are."""
 
-_IN_PLACE = (*IN_PLACE_OPERATORS, "setitem", "__setitem__")
+_IN_PLACE = (
+    *IN_PLACE_OPERATORS,
+    *(f"__{name}__" for name in IN_PLACE_OPERATORS),
+    *("setitem", "__setitem__"),
+)
+_OTHER_SHAPES = ("squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_")
+"""What works in place on a tensor's shape, not on its elements."""
 _RANDOM = ("rand", "randn", "randint", "randperm", "bernoulli", "normal", "multinomial", "dropout")
 
 

@@ -62,7 +62,10 @@ def _in_place(name: str) -> Callable[[_Proxy, Any], fx.Proxy]:
     return record
 
 
-IN_PLACE_OPERATORS = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul")
+IN_PLACE_OPERATORS = (
+    *("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul"),
+    *("iand", "ior", "ixor", "ilshift", "irshift"),
+)
 for _name in IN_PLACE_OPERATORS:
     setattr(_Proxy, f"__{_name}__", _in_place(_name))
 

@@ -5,18 +5,15 @@ from typing import Any
 
 import torch
 
+from ai3.torch.lowerings.shapes import own_or_copy
 from ai3.torch.lowerings.table import Builder, lowers
-from ai3.torch.stand_ins import Refusal, Value
+from ai3.torch.stand_ins import Refusal, Value, View
 
 
 @lowers(
-    "Tensor.contiguous",
     "Tensor.requires_grad_",
-    "aten.alias",
-    "aten.lift_fresh_copy",
-    "Tensor.detach",
-    "torch.detach",
     "Tensor.detach_",
+    "torch.detach_",
     "Tensor.cpu",
     "torchvision.ops.stochastic_depth.stochastic_depth",
 )
@@ -24,7 +21,18 @@ def _same(b: Builder, x: Value, *_: Any, **__: Any) -> Value:
     return x
 
 
-@lowers("Tensor.clone", "torch.clone")
+@lowers("aten.alias", "Tensor.detach", "torch.detach")
+def alias(b: Builder, x: Value) -> Value:
+    """Another tensor of the same memory."""
+    return replace(x, view=View(x, lambda value: value))
+
+
+@lowers("Tensor.contiguous")
+def _contiguous(b: Builder, x: Value, **_: Any) -> Value:
+    return own_or_copy(x, x)
+
+
+@lowers("Tensor.clone", "torch.clone", "aten.lift_fresh_copy")
 def _clone(b: Builder, x: Value, **_: Any) -> Value:
     """In memory of its own."""
     return replace(x, memory=object(), view=None)

@@ -47,17 +47,17 @@ def _slice_scatter(
     return rewritten(x, part, filled_with(b, part, src))
 
 
-@lowers("Tensor.copy_")
+@lowers("Tensor.copy_", "aten.copy")
 def _copy(b: Builder, x: Value, source: Any, non_blocking: bool = False) -> Value:
     return filled_with(b, x, source)
 
 
-@lowers("Tensor.fill_")
+@lowers("Tensor.fill_", "torch.fill")
 def _fill(b: Builder, x: Value, value: Any) -> Value:
     return filled_with(b, x, value)
 
 
-@lowers("Tensor.zero_")
+@lowers("Tensor.zero_", "aten.zero", "torch.zero_")
 def _zero(b: Builder, x: Value) -> Value:
     return filled_with(b, x, 0)
 
