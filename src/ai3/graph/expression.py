@@ -287,6 +287,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "along": lambda rank, dim, count: tuple(
         count if d == dim % rank else 1 for d in range(_bounded(rank, 64))
     ),
+    "along both": lambda shape, other, dim: tuple(
+        own if d == dim % len(shape) or n == 1 else n
+        for d, (own, n) in enumerate(zip(shape, other, strict=True))
+    ),
     "indexed at": _indexed_at,
     "indexed order": _indexed_order,
     "indexed shape": lambda shape, dim, index: (*shape[:dim], *index, *shape[dim + 1 :]),

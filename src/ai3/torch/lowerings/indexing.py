@@ -140,9 +140,16 @@ def _take(b: Builder, x: Any, index: Any) -> Value:
 
 @lowers("torch.take_along_dim", "Tensor.take_along_dim")
 def _take_along_dim(b: Builder, x: Any, indices: Any, dim: int | None = None) -> Value:
+    """`gather` in which the other dimensions broadcast."""
+    x, indices = b.value(x), b.value(indices)
     if dim is None:
         return _take(b, x, reshape(b, indices, -1))
-    raise Refusal("take_along_dim of a dimension, which broadcasts; use gather")
+    shapes = (shape_of(x.name), shape_of(indices.name))
+    x, indices = (
+        expand(b, item, Expression("along both", (own, other, dim)))
+        for item, own, other in zip((x, indices), shapes, shapes[::-1], strict=True)
+    )
+    return b.add("gather", [x, indices], {"dim": dim})
 
 
 @lowers("torch.gather", "Tensor.gather")

@@ -63,7 +63,7 @@ def interpolate(
 def _dims(x: Value, size: Any, factor: Any) -> int:
     """How many dimensions are resized where the mode does not tell."""
     for given in (size, factor):
-        if isinstance(given, tuple | list) and len(given) > 1:
+        if isinstance(given, tuple | list):
             return len(given)
     return 2 if x.image is None else x.image.dims
 
@@ -251,7 +251,7 @@ def _grid_sampler(
     return _grid_sample(b, x, grid, *names, align_corners)
 
 
-@lowers("torch.nn.functional.affine_grid", "aten.affine_grid_generator")
+@lowers("torch.nn.functional.affine_grid", "torch.affine_grid_generator")
 def _affine_grid(b: Builder, theta: Any, size: Any, align_corners: bool | None = None) -> Value:
     """The places (N, H, W, 2) in an image of which theta (N, 2, 3) makes those from -1 to 1, or
     (N, D, H, W, 3) in a volume."""

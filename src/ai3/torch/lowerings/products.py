@@ -13,7 +13,9 @@ from ai3.torch.lowerings.table import Builder, lowers
 from ai3.torch.stand_ins import Refusal, Value
 
 
-@lowers("torch.matmul", "Tensor.matmul", "_operator.matmul", "torch.bmm", "Tensor.bmm", "torch.mm")
+@lowers(
+    "_operator.matmul", *(f"{p}.{n}" for n in ("matmul", "bmm", "mm") for p in ("torch", "Tensor"))
+)
 def matmul(b: Builder, x: Any, y: Any) -> Value:
     return b.add("matmul", [x, y])
 

@@ -125,7 +125,7 @@ def _one_hot(b: Builder, x: Value, num_classes: int = -1) -> Value:
     return pointwise(b, "int64(x)", x=equal)
 
 
-@lowers("torch.functional.meshgrid", "torch.meshgrid", "aten.meshgrid")
+@lowers("torch.functional.meshgrid", "torch._VF.meshgrid")
 def _meshgrid(b: Builder, *tensors: Any, indexing: str = "ij") -> tuple[Value, ...]:
     parts = (
         list(tensors[0])
