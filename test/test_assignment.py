@@ -1,19 +1,21 @@
 """Tensors of which a part is overwritten, and who sees that."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import ai3
+from ai3.errors import UnsupportedCallableError
 
 from .compare import Calls, converted
 
-CASES: dict[str, Callable[[Tensor], Tensor]] = {}
+CASES: dict[str, Callable[[Tensor], Any]] = {}
 
 
-def case(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def case(function: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
     CASES[function.__name__] = function
     return function
 
@@ -119,6 +121,78 @@ def a_mask_of_numbers(x: Tensor) -> Tensor:
     for i, rows in enumerate((slice(0, -3), slice(-3, None))):
         mask[:, :, rows, 2:] = i + 1
     return x * mask
+
+
+@case
+def another_shape_in_place(x: Tensor) -> tuple[Tensor, ...]:
+    y = x[0]
+    z = y[..., :7]
+    y.transpose_(0, 1).unsqueeze_(0)
+    z.swapaxes_(1, 2)
+    return x, y, z
+
+
+@case
+def what_is_detached_keeps_its_shape(x: Tensor) -> tuple[Tensor, ...]:
+    y = x.detach()
+    x.transpose_(0, 1)
+    return x, y
+
+
+@case
+def written_through_what_is_detached(x: Tensor) -> tuple[Tensor, ...]:
+    x.detach().add_(1)
+    x.detach()[:, 0] = 3
+    return x, x.detach()
+
+
+@case
+def a_comparison_keeps_the_type(x: Tensor) -> tuple[Tensor, ...]:
+    y = (x * 3).int()
+    return x.gt_(0.5), y.ne_(1), y
+
+
+@case
+def bits_by_operators(x: Tensor) -> tuple[Tensor, ...]:
+    mask, numbers = x > 0, (x * 9).int()
+    same, other = mask, numbers
+    mask &= x < 1
+    mask |= x > 2
+    mask ^= x > 1.5
+    numbers <<= 2
+    numbers >>= 1
+    return same, mask, other, numbers
+
+
+@case
+def functions_that_work_in_place(x: Tensor) -> tuple[Tensor, ...]:
+    y = x.clone()
+    y.cumsum_(1).tril_()
+    torch.index_put_(y, (torch.tensor([0, 1]),), x * 2)
+    return x, y
+
+
+COPIES: dict[str, Callable[[Tensor], tuple[Tensor, ...]]] = {
+    "contiguous": lambda x: (x, x.transpose(1, 2).contiguous().add_(1)),
+    "reshape": lambda x: (x, x.permute(2, 1, 0, 3).reshape(-1).add_(1)),
+    "reshape_as": lambda x: (x, x[:, :, 1:].reshape_as(torch.zeros(42, 7)).add_(1)),
+    "flatten": lambda x: (x, x[:, 1:].flatten().add_(1)),
+    "before": lambda x: (x.transpose(1, 2).reshape(-1), x.add_(1)),
+}
+
+
+@pytest.mark.parametrize("tracing", ["fx", "export"])
+@pytest.mark.parametrize("name", COPIES)
+def test_what_may_be_a_copy_is_refused_where_it_matters(name: str, tracing: str) -> None:
+    with pytest.raises(UnsupportedCallableError, match="a view is read later"):
+        converted(Calls(COPIES[name]).eval(), torch.randn(2, 3, 8, 7), tracing)
+
+
+@pytest.mark.parametrize("tracing", ["fx", "export"])
+@pytest.mark.parametrize("name", ["contiguous", "reshape", "reshape_as", "flatten"])
+def test_what_may_be_a_copy_is_written(name: str, tracing: str) -> None:
+    net = Calls(lambda x: COPIES[name](x)[1]).eval()
+    converted(net, torch.randn(2, 3, 8, 7), tracing)
 
 
 @pytest.mark.parametrize("tracing", ["fx", "export"])

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import ai3
 
-from .compare import converted
+from .compare import Calls, converted
 
 SIZES = {1: (17,), 2: (14, 11), 3: (7, 9, 8)}
 CONVOLUTIONS: dict[str, dict[str, Any]] = {
@@ -118,6 +118,120 @@ def test_maxima_keep_nan() -> None:
     x[0, 1, 4] = float("nan")
     converted(nn.AdaptiveMaxPool1d(3), x, "fx")
     converted(nn.MaxPool1d(3), x, "fx")
+
+
+WITH_INDICES: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
+    "whole": ("MaxPool", (2,), {}),
+    "padded": ("MaxPool", (3, 2, 1), {}),
+    "up": ("MaxPool", (3, 2, 1), {"ceil_mode": True}),
+    "dilated": ("MaxPool", (3, 1, 1, 2), {}),
+    "adaptive": ("AdaptiveMaxPool", (4,), {}),
+    "adaptive of all": ("AdaptiveMaxPool", (1,), {}),
+}
+
+
+@pytest.mark.thinned(4)
+@both_ways
+@pytest.mark.parametrize("values", ["distinct", "equal", "infinite", "NaN"])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("case", WITH_INDICES)
+def test_places_of_maxima(case: str, dims: int, values: str, tracing: str) -> None:
+    kind, arguments, named = WITH_INDICES[case]
+    net = module(kind, dims, *arguments, **named, return_indices=True)
+    x = torch.randn(2, 3, *SIZES[dims])
+    if values == "equal":
+        x = x.round()
+    if values == "infinite":
+        x[:, 1] = float("-inf")
+    if values == "NaN":
+        x[x > 1] = float("nan")
+    model = converted(net, x, tracing)
+    for n in (1, 3):
+        other = torch.randn(n, 3, *SIZES[dims])
+        assert torch.equal(model(other)[1], net(other)[1])
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_places_in_one_sample(dims: int) -> None:
+    net = module("MaxPool", dims, 3, 2, 1, return_indices=True)
+    converted(net, torch.randn(3, *SIZES[dims]), "fx")
+    adaptive = module("AdaptiveMaxPool", dims, 2, return_indices=True)
+    converted(adaptive, torch.randn(3, *SIZES[dims]), "fx")
+
+
+class Unpooled(nn.Module):
+    def __init__(self, dims: int, *arguments: Any, sized: bool = False) -> None:
+        super().__init__()
+        self.pool = module("MaxPool", dims, *arguments, return_indices=True)
+        self.unpool = module("MaxUnpool", dims, *arguments)
+        self.sized = sized
+
+    def forward(self, x: Tensor) -> Any:
+        y, indices = self.pool(x)
+        return self.unpool(y * 2, indices, *([x.size()] if self.sized else []))
+
+
+@both_ways
+@pytest.mark.parametrize("sized", [False, True])
+@pytest.mark.parametrize("arguments", [(2,), (3, 3), (3, 2, 1)])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_unpooling(dims: int, arguments: Any, sized: bool, tracing: str) -> None:
+    net = Unpooled(dims, *arguments, sized=sized)
+    # Else windows divide the extents. Of those that overlap the elements are the same.
+    size = SIZES[dims] if sized else (11 if len(arguments) == 3 else 12,) * dims
+    model = converted(net, torch.randn(2, 3, *size), tracing)
+    x = torch.randn(1, 3, *size)
+    assert torch.equal(model(x), net(x))
+
+
+def test_unpooling_of_one_sample() -> None:
+    converted(Unpooled(2, 2), torch.randn(3, 8, 6), "fx")
+
+
+@both_ways
+def test_the_last_of_several_is_what_unpooling_gives(tracing: str) -> None:
+    places = torch.tensor([[[[3, 3], [0, 3]]]])
+    net = Calls(lambda x: F.max_unpool2d(x, places.expand(x.shape), 2)).eval()
+    converted(net, torch.randn(2, 3, 2, 2), tracing)
+
+
+class SegNet(nn.Module):
+    """Badrinarayanan et al., arXiv 1511.00561, with two stages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = [3, 8, 12]
+
+        def stage(a: int, b: int) -> nn.Module:
+            return nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU())
+
+        self.encoders = nn.ModuleList(map(stage, widths, widths[1:]))
+        self.decoders = nn.ModuleList(map(stage, widths[:0:-1], widths[-2::-1]))
+        self.pool, self.unpool = nn.MaxPool2d(2, 2, return_indices=True), nn.MaxUnpool2d(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        met = []
+        for encode in self.encoders:
+            x = encode(x)
+            size = x.size()
+            x, indices = self.pool(x)
+            met.append((indices, size))
+        for decode in self.decoders:
+            indices, size = met.pop()
+            x = decode(self.unpool(x, indices, output_size=size))
+        return x
+
+
+@both_ways
+def test_segnet(tracing: str) -> None:
+    net = SegNet().eval()
+    model = converted(net, torch.randn(2, 3, 21, 18), tracing)
+    with torch.no_grad():
+        for n in (1, 3):
+            x = torch.randn(n, 3, 21, 18)
+            torch.testing.assert_close(model(x), net(x), rtol=1e-4, atol=1e-5)
+    swapped = ai3.swap_backend(net, {"maxpool2d": "direct"}, sample_input_shape=(1, 3, 21, 18))
+    torch.testing.assert_close(swapped(x), model(x))
 
 
 class Residual(nn.Module):

@@ -73,15 +73,66 @@ def test_modules(tracing: str) -> None:
     converted(net.eval(), images(2), tracing)
 
 
+@pytest.mark.thinned(2)
 @both_ways
 @pytest.mark.parametrize("corners", [True, False])
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
-@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
 def test_computed_places(mode: str, padding: str, corners: bool, tracing: str) -> None:
     def read(x: Tensor) -> Tensor:
         return F.grid_sample(x, x.permute(0, 2, 3, 1)[..., :2] * 1.3, mode, padding, corners)
 
     converted(Calls(read).eval(), images(2), tracing)
+
+
+@pytest.mark.thinned(2)
+@both_ways
+@pytest.mark.parametrize("corners", [True, False])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_computed_places_in_volumes(mode: str, padding: str, corners: bool, tracing: str) -> None:
+    def read(x: Tensor) -> Tensor:
+        return F.grid_sample(x, x.permute(0, 2, 3, 4, 1)[:, 1:] * 1.3, mode, padding, corners)
+
+    model = converted(Calls(read).eval(), images(3), tracing)
+    x = images(3)[:1]
+    torch.testing.assert_close(model(x), read(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("extent", [1, 2])
+@pytest.mark.parametrize("corners", [True, False])
+def test_places_in_small_images(corners: bool, extent: int, mode: str) -> None:
+    grid = torch.linspace(-2, 2, 40).reshape(2, 5, 2, 2)
+    for padding in ("zeros", "border", "reflection"):
+
+        def read(x: Tensor, padding: str = padding) -> Tensor:
+            return F.grid_sample(x, grid, mode, padding, corners)
+
+        converted(Calls(read).eval(), torch.randn(2, 3, extent, extent), "fx")
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+def test_places_that_are_nan(mode: str, padding: str) -> None:
+    grid = torch.full((1, 1, 2, 2), float("nan"))
+    grid[..., 1, :] = 0.2
+
+    def read(x: Tensor) -> Tensor:
+        return F.grid_sample(x, grid, mode, padding, False)
+
+    converted(Calls(read).eval(), torch.randn(1, 3, 3, 4), "fx")
+
+
+@both_ways
+@pytest.mark.parametrize("corners", [True, False])
+def test_affine_places_in_volumes(corners: bool, tracing: str) -> None:
+    def read(x: Tensor) -> Any:
+        grid = F.affine_grid(x[:, :, 0, 0, :4] * 0.3, x.shape, corners)
+        one = F.affine_grid(x[:, :, 0, 0, :4], [2, 3, 4, 1, 5], corners)
+        return F.grid_sample(x, grid, align_corners=corners), one
+
+    converted(nn.Sequential(nn.Conv3d(3, 3, 1), Calls(read)).eval(), images(3), tracing)
 
 
 @both_ways

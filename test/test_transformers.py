@@ -67,6 +67,24 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         nn.MultiheadAttention(16, 4, batch_first=True),
         lambda m, x: m(x, x, x, attn_mask=ADDED.repeat(8, 1, 1), need_weights=False)[0],
     ),
+    "attention with learned keys": lambda: Calls(
+        nn.MultiheadAttention(16, 4, batch_first=True, add_bias_kv=True),
+        lambda m, x: m(x, x, x, need_weights=False)[0],
+    ),
+    "attention with learned keys and zeros": lambda: Calls(
+        nn.MultiheadAttention(16, 4, add_bias_kv=True, add_zero_attn=True, kdim=16, vdim=16),
+        lambda m, x: m(x, x * 2, x, attn_mask=ADDED[:2, :2], need_weights=False)[0],
+    ),
+    "attention with zeros and masks": lambda: Calls(
+        nn.MultiheadAttention(16, 4, batch_first=True, add_zero_attn=True),
+        lambda m, x: m(x, x, x, key_padding_mask=PADDING, attn_mask=CAUSAL, need_weights=False)[0],
+    ),
+    "attention with all of it": lambda: Calls(
+        nn.MultiheadAttention(16, 4, batch_first=True, add_bias_kv=True, add_zero_attn=True),
+        lambda m, x: m(
+            x, x, x, attn_mask=CAUSAL.repeat(8, 1, 1), key_padding_mask=PADDING, need_weights=False
+        )[0],
+    ),
     "encoder layer": lambda: encoder(batch_first=True),
     "encoder layer, sequence first": lambda: encoder(norm_first=True, activation="gelu"),
     "encoder": lambda: nn.TransformerEncoder(

@@ -71,7 +71,7 @@ def swap(
             "conv_transpose1d", "conv_transpose2d", "conv_transpose3d" or "linear", and for each how
             its algorithms are selected, see `AlgorithmicSelector`; None is "default".
         sample_input_shape: shape of the network's input, for selectors that ask for the shape of
-            each module's input, (N, C, H, W) or unbatched.
+            each module's input, (N, C, H, W) or unbatched; as for `swap_backend`.
         unsupported: what happens where the chosen algorithm cannot do a module: "raise", or the
             name of the algorithm that is used there instead.
         swap_with: a module type, or a function, that is called with each module and what the
@@ -95,7 +95,7 @@ def swap(
 def swap_conv2d(
     module: "torch.nn.Module",
     algos: AlgorithmicSelector | None = None,
-    sample_input_shape: Sequence[int] | None = None,
+    sample_input_shape: "Sequence[Any] | torch.Tensor | None" = None,
     *,
     unsupported: str = "raise",
     swap_with: "Callable[[torch.nn.Conv2d, Any], torch.nn.Module] | None" = None,
@@ -147,7 +147,7 @@ def swapped(module: "torch.nn.Module") -> "list[SwappedModule]":
 def swap_backend(
     module: "torch.nn.Module",
     algos: Mapping[str, AlgorithmicSelector] | None = None,
-    sample_input_shape: Sequence[int] | None = None,
+    sample_input_shape: "Sequence[Any] | torch.Tensor | None" = None,
     *,
     dtype: Any = None,
     unsupported: str = "raise",
@@ -160,11 +160,13 @@ def swap_backend(
         module: the network.
         algos: for each operation, by its name in `SUPPORTED_ALGORITHMS`, how its algorithm is
             selected, see `AlgorithmicSelector`; an operation without an entry takes "default".
-        sample_input_shape: shape of the network's input, (N, C, H, W) or unbatched, or a sequence
-            of the shapes of several: for selectors that ask for the shape of each module's input,
-            and for torch.export, by which networks are traced that torch.fx cannot: for any sizes
-            where it can find out in some seconds that they may change, else for any N, else for
-            this shape alone. The model is planned for it.
+        sample_input_shape: shape of the network's input, (N, C, H, W) or unbatched, or an array
+            like it, which tells its dtype too, or a sequence of these for several inputs: for
+            selectors that ask for the shape of each module's input, and for torch.export, by which
+            networks are traced that torch.fx cannot: for any sizes where it can find out in some
+            seconds that they may change, else for any N, else for this shape alone. The model is
+            planned for it. An input of which only the shape is known may be integers where the
+            network looks them up, compares or converts them.
         dtype: float32 or float64, to convert the weights to; None keeps them.
         unsupported: as for `swap`; or "torch": what the framework does not have runs in
             torch inside the model, all of a network that cannot be traced, but for convolutions.

@@ -14,7 +14,7 @@ import numpy as np
 from ai3.errors import FileError
 from ai3.graph import Expression, Graph, Node, Plain, Record
 from ai3.graph.expression import FUNCTIONS, reads
-from ai3.graph.graph import CONSTANT, FOREIGN
+from ai3.graph.graph import CONSTANT, FOREIGN, KINDS
 from ai3.ops import OPERATIONS, REQUIRED, SUPPORTED_ALGORITHMS, Operation
 from ai3.selector import check_algorithm
 
@@ -66,6 +66,7 @@ def save(graph: Graph, unsupported: str, path: str | PathLike[str]) -> None:
         "outputs": graph.outputs,
         "structure": _encode_structure(graph.structure),
         "checks": _encode(graph.checks),
+        "takes": dict(graph.takes),
         "unsupported": unsupported,
     }
     save_file(arrays, path, {KEY: json.dumps(document)})
@@ -140,9 +141,13 @@ def _decode_document(document: Any, arrays: Arrays) -> tuple[Graph, str]:
         raise _Damage("it has a check that is no expression")
     if not known.issuperset(reads(checks)):
         raise _Damage("it checks the shape of a value that no node makes")
+    takes = {_text(name): _text(kind) for name, kind in document.get("takes", {}).items()}
+    if not takes.keys() <= set(inputs) or not set(takes.values()) <= set(KINDS.values()):
+        raise _Damage(f"it takes {takes} for inputs")
     structure = _decode_structure(document["structure"], len(outputs))
     unsupported = _text(document["unsupported"])
-    return Graph(inputs, tuple(nodes), outputs, structure, checks), unsupported
+    graph = Graph(inputs, tuple(nodes), outputs, structure, checks, takes=takes)
+    return graph, unsupported
 
 
 def _with_known(graph: Graph, unsupported: str, instead: str) -> tuple[Graph, str]:

@@ -272,6 +272,7 @@ OPERATIONS: dict[str, Operation] = {
             attributes={"dim": -1, "descending": False, "stable": True},
         ),
         *(Operation(name, inputs=2, attributes={"dim": 0}) for name in ("index_select", "gather")),
+        Operation("scatter", inputs=3, attributes={"dim": 0, "reduce": "set"}),
         Operation(
             "recurrence",
             inputs=-1,

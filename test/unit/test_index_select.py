@@ -65,3 +65,56 @@ def test_flip_and_take(core: ModuleType, dtype: torch.dtype) -> None:
             assert torch.equal(actual, x[:, indices])
     with pytest.raises(ValueError, match="index 5 is out of range"):
         make_problem(core, "take", [x], dim=1, indices=[5])
+
+
+WRITES = {"set": None, "sum": "sum", "prod": "prod", "amax": "amax", "amin": "amin"}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("dim", [0, 1, 2])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("write", WRITES)
+def test_scatter(core: ModuleType, write: str, dtype: torch.dtype, dim: int, threads: int) -> None:
+    x = torch.randint(0, 5, (4, 6, 130)).to(dtype)
+    source = torch.randint(0, 5, (5, 7, 131)).to(dtype)
+    extents = [4, 5, 129]
+    extents[dim] = source.shape[dim] - 1
+    # Without duplicates what torch writes is one thing.
+    most = x.shape[dim] if write == "set" else 3
+    index = torch.rand(extents).argsort(dim).remainder(most)
+    if write == "set":
+        index = index[:, :, :most] if dim == 2 else index[:, :most] if dim == 1 else index[:most]
+        index = torch.rand(index.shape).argsort(dim)
+    if write == "set":
+        expected = x.scatter(dim, index, source)
+    elif dtype == torch.bool:
+        expected = x.int().scatter_reduce(dim, index, source.int(), WRITES[write]).bool()
+    else:
+        expected = x.scatter_reduce(dim, index, source, WRITES[write])
+    for actual in both(core, "scatter", x, index, source, threads=threads, dim=dim, reduce=write):
+        assert torch.equal(actual, expected)
+
+
+def test_edges_of_scatter(core: ModuleType) -> None:
+    x, source = torch.zeros(3, 2), torch.tensor([[1.0, float("nan")], [2.0, 3.0]])
+    last = torch.tensor([[1, 0], [1, 0]])
+    for actual in both(core, "scatter", x, last, source, dim=0):
+        assert actual.tolist() == [[0, 3], [2, 0], [0, 0]]
+    for write in ("sum", "amax", "amin"):
+        for actual in both(core, "scatter", x, last.int(), source, dim=0, reduce=write):
+            assert actual[0].isnan().tolist() == [False, True]
+    for bad in (3, -4):
+        index = torch.tensor([[bad, 0], [-1, 0]])
+        for actual in both(core, "scatter", x, index, source, dim=0, reduce="sum"):
+            assert actual[:, 0].isnan().all() and not actual[1:, 1].any()
+        for actual in both(core, "scatter", x.long(), index, source[:, :1].long().repeat(1, 2)):
+            assert actual[:, 0].unique().tolist() == [torch.iinfo(torch.int64).min]
+    none = torch.zeros(0, 2, dtype=torch.int64)
+    for actual in both(core, "scatter", source, none, source, dim=0):
+        assert torch.equal(actual.isnan(), source.isnan())
+    with pytest.raises(TypeError, match="must be of the dtype"):
+        make_problem(core, "scatter", [x, last, source.double()])
+    with pytest.raises(ValueError, match="no larger extents"):
+        make_problem(core, "scatter", [x, last.repeat(1, 2), source])
+    with pytest.raises(ValueError, match="reduce is mean"):
+        make_problem(core, "scatter", [x, last, source], reduce="mean")

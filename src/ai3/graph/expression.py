@@ -106,6 +106,21 @@ def _put(extent: int, start: int | None, stop: int | None, step: int | None) -> 
     return tuple(places)
 
 
+def _indexed_at(dims: Shape, ranks: Shape) -> int:
+    """How many dimensions come before those of integers, of these ranks, that index `dims`: as many
+    as before theirs, where they are neighbours. One integer alone chooses its slice first."""
+    alone = [dim for dim, rank in zip(dims, ranks, strict=True) if rank == 0]
+    left = [dim - sum(a < dim for a in alone) for dim in dims if dim not in alone]
+    return left[0] if left and left[-1] - left[0] == len(left) - 1 else 0
+
+
+def _indexed_order(rank: int, dims: Shape, ranks: Shape) -> Shape:
+    """The permutation that brings `dims` together."""
+    rest = [dim for dim in _dims(rank) if dim not in dims]
+    at = _indexed_at(dims, ranks)
+    return (*rest[:at], *dims, *rest[at:])
+
+
 def _triangle(rows: int, columns: int, diagonal: int) -> "np.ndarray[Any, Any]":
     """Whether an element is on or below a diagonal."""
     return np.tri(rows, columns, diagonal, dtype=bool)
@@ -134,13 +149,30 @@ def _convolution_padding(padding: Any, kernel: Shape, dilation: Any) -> Shape:
     return (columns, columns, rows, rows)
 
 
-def _bins(extent: int, count: int) -> Shape:
+def _pooled(extent: int, count: int, size: int, step: int, padding: int, dilation: int) -> Shape:
+    """The places of `count` windows along a padded dimension, place by place; what lies in the
+    padding is the next place of the window that does not."""
+    _bounded(count * size)
+    rows = []
+    for start in range(-padding, count * step - padding, step):
+        row = [at for k in range(size) if 0 <= (at := start + k * dilation) < extent]
+        if not row:
+            raise ValueError("a window lies in the padding alone")
+        before = sum(start + k * dilation < 0 for k in range(size))
+        rows.append([*[row[0]] * before, *row, *[row[-1]] * (size - before - len(row))])
+    return tuple(place for places in zip(*rows, strict=True) for place in places)
+
+
+def _bins(extent: int, count: int, inner: bool = True) -> Shape:
     """The places of the windows by which torch pools adaptively, each filled to the longest with
-    its last place: window i is floor(i * extent / count) to ceil((i + 1) * extent / count)."""
+    its last place: window i is floor(i * extent / count) to ceil((i + 1) * extent / count). Window
+    by window or, if not `inner`, place by place."""
     bounds = [(i * extent // count, -(-(i + 1) * extent // count)) for i in range(_bounded(count))]
     longest = max((stop - start for start, stop in bounds), default=0)
     _bounded(count * longest)
-    return tuple(min(start + k, stop - 1) for start, stop in bounds for k in range(longest))
+    if inner:
+        return tuple(min(start + k, stop - 1) for start, stop in bounds for k in range(longest))
+    return tuple(min(start + k, stop - 1) for k in range(longest) for start, stop in bounds)
 
 
 def _repeated(shape: Shape, times: Shape) -> tuple[Shape, Shape, Shape]:
@@ -236,6 +268,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         for place in places
     ),
     "bins": _bins,
+    "pooled": _pooled,
+    "unpooled": lambda shape, size: (*shape[: len(shape) - len(size)], *size),
     "convolution padding": _convolution_padding,
     "last": lambda shape, rank: tuple(shape[len(shape) - rank :]),
     "windows of": lambda extent, size, step: (extent - size) // step + 1,
@@ -245,7 +279,21 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "shuffle": _shuffle,
     "grid": lambda shapes, i: tuple(shapes[i][0] if k == i else 1 for k in range(len(shapes))),
     "grid all": lambda shapes: tuple(shape[0] for shape in shapes),
-    "joined": lambda shape, dim: (*shape[:dim], shape[dim] * shape[dim + 1], *shape[dim + 2 :]),
+    "joined": lambda shape, dim, count=2: (
+        *shape[:dim],
+        math.prod(shape[dim : dim + count]),
+        *shape[dim + count :],
+    ),
+    "along": lambda rank, dim, count: tuple(
+        count if d == dim % rank else 1 for d in range(_bounded(rank, 64))
+    ),
+    "along both": lambda shape, other, dim: tuple(
+        own if d == dim % len(shape) or n == 1 else n
+        for d, (own, n) in enumerate(zip(shape, other, strict=True))
+    ),
+    "indexed at": _indexed_at,
+    "indexed order": _indexed_order,
+    "indexed shape": lambda shape, dim, index: (*shape[:dim], *index, *shape[dim + 1 :]),
     "window mask": _array(
         window_mask, lambda height, width, window, _: height * width * math.prod(window)
     ),
@@ -255,7 +303,16 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "folded": _array(
         resampling.folded, lambda extent, size, count, *_: (extent + count) * max(size, 1)
     ),
-    "affine base": _array(resampling.affine_base, lambda height, width, _: 3 * height * width),
+    "affine places": _array(
+        resampling.affine_places, lambda extents, _: (len(extents) + 1) * math.prod(extents)
+    ),
+    "grid shape": lambda count, extents: (count, *extents, len(extents)),
+    "grid sizes": lambda shape: tuple(reversed(shape[2:])),
+    "grid steps": resampling.grid_steps,
+    "grid corners": _array(
+        resampling.grid_corners, lambda dims, _, taps: dims * taps ** _bounded(dims, 3)
+    ),
+    "sampled": lambda places, channels: (*places[:-1], channels),
     "image starts": _array(
         lambda count, pixels: np.arange(count).reshape(-1, 1, 1) * pixels, lambda count, _: count
     ),

@@ -21,6 +21,14 @@ FOREIGN = "torch"
 """The op of a node that the framework does not have: `call` computes it."""
 
 
+KINDS = {
+    **dict.fromkeys(("float32", "float64"), "real"),
+    **dict.fromkeys(("int64", "int32", "uint8"), "integer"),
+    "bool": "bool",
+}
+"""Of each dtype what kind of values it has."""
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One operation; its name is its output's name. An attribute may be an Expression."""
@@ -62,6 +70,8 @@ class Graph:
     specs: Mapping[str, _core.Spec] = field(default_factory=dict)
     """The dtype and shape of every value where the inputs' are known: attributes then hold no
     expressions."""
+    takes: Mapping[str, str] = field(default_factory=dict)
+    """For inputs, by name, the kind of dtype that they must be of, one of KINDS; any where none."""
 
     @cached_property
     def varying(self) -> Mapping[str, tuple[str, ...]]:

@@ -27,7 +27,8 @@ def cut(graph: Graph) -> tuple[Graph | Node, ...]:
         made = {node.name for node in group}
         outputs = tuple(name for name in wanted if name in made)
         outside = dict.fromkeys(name for node in group for name in reads(node) if name not in made)
-        parts.append(Graph(tuple(outside), tuple(group), outputs))
+        takes = {name: kind for name, kind in graph.takes.items() if name in outside}
+        parts.append(Graph(tuple(outside), tuple(group), outputs, takes=takes))
         wanted.update(outside)
     return tuple(reversed(parts))
 

@@ -63,13 +63,26 @@ def folded(
     return tuple(p for row in found for p in (row + [size * count] * (longest - len(row))))
 
 
-def affine_base(height: int, width: int, align_corners: bool) -> Array:
-    """The places (x, y, 1) of an image's pixels, from -1 to 1, (height * width, 3)."""
+def affine_places(extents: tuple[int, ...], align_corners: bool) -> Array:
+    """The places (x, y, 1) of an image's pixels, or (x, y, z, 1) of a volume's, from -1 to 1, a row
+    for each."""
 
     def axis(extent: int) -> Array:
         if align_corners:
             return np.linspace(-1, 1, extent) if extent > 1 else np.zeros(1)
         return (2 * np.arange(extent) + 1) / extent - 1
 
-    x, y = np.meshgrid(axis(width), axis(height))
-    return np.stack([x, y, np.ones_like(x)], -1).reshape(-1, 3)
+    axes = np.meshgrid(*map(axis, extents), indexing="ij")
+    return np.stack([*reversed(axes), np.ones_like(axes[0])], -1).reshape(-1, len(extents) + 1)
+
+
+def grid_steps(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """How many pixels apart neighbours are in an image or volume (N, C, ...) along x, y and z."""
+    return tuple(math.prod(shape[len(shape) - i :]) for i in range(len(shape) - 2))
+
+
+def grid_corners(dims: int, first: int, taps: int) -> Array:
+    """The pixels around a place, by their distances along x, y and z from the one before it, a
+    column for each."""
+    axes = np.meshgrid(*[np.arange(first, first + taps)] * dims, indexing="ij")
+    return np.stack(axes).reshape(dims, -1)

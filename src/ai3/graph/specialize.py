@@ -8,7 +8,7 @@ import numpy as np
 
 from ai3 import _core
 from ai3.graph import expression
-from ai3.graph.graph import CONSTANT, Graph, Node
+from ai3.graph.graph import CONSTANT, KINDS, Graph, Node
 from ai3.graph.program import Composer, literal, program_of
 from ai3.graph.weights import WeightStore
 
@@ -19,6 +19,13 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
     Raises ValueError, or TypeError for their dtypes, with the node's name, where inputs do not fit.
     """
     specs = dict(zip(graph.inputs, inputs, strict=True))
+    for name, taken in graph.takes.items():
+        if KINDS[specs[name].dtype] != taken:
+            raise TypeError(
+                f"the input {name} is {specs[name].dtype}, where the network was converted for "
+                f"{taken} values; for others give swap_backend, in sample_input_shape, an array "
+                "like it"
+            )
     shapes: dict[str, tuple[int, ...]] = {name: spec.shape for name, spec in specs.items()}
     numbers: dict[str, bool | int | float] = {}
     real = _real_dtype(graph, inputs)

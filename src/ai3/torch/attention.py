@@ -11,7 +11,7 @@ from ai3.torch.lowerings.movement import select, sliced
 from ai3.torch.lowerings.pointwise import pointwise
 from ai3.torch.lowerings.products import attention
 from ai3.torch.lowerings.reductions import vector_norm
-from ai3.torch.lowerings.shapes import permuted, reshape, unsqueeze
+from ai3.torch.lowerings.shapes import expand, permuted, reshape, unsqueeze
 from ai3.torch.lowerings.table import Builder, lowers
 from ai3.torch.stand_ins import Refusal, Value
 
@@ -29,8 +29,6 @@ def multihead_attention(
     is_causal: bool = False,
 ) -> tuple[Value, Any]:
     """Vaswani et al., "Attention Is All You Need", 3.2.2. The weights are not computed."""
-    if module.bias_k is not None or module.add_zero_attn:
-        raise Refusal("MultiheadAttention with bias_k or zero attention")
     heads, width = module.num_heads, module.head_dim
     # (N, L, E) -> (N, heads, L, E / heads); without batch_first the input is (L, N, E).
     batched = (0, 2, 1, 3) if module.batch_first else (1, 2, 0, 3)
@@ -66,6 +64,19 @@ def multihead_attention(
     if key_padding_mask is not None:
         padding = _excluding(b, key_padding_mask)
         masks.append(unsqueeze(b, unsqueeze(b, padding, 1), 1))
+    # Queries attend to a pair that was learned, and to one of zeros, too.
+    pairs = []
+    if module.bias_k is not None and module.bias_v is not None:
+        pairs.append((module.bias_k.detach(), module.bias_v.detach()))
+    if module.add_zero_attn:
+        pairs.append((torch.zeros(module.embed_dim), torch.zeros(module.embed_dim)))
+    for pair in pairs:
+        k, v = (
+            _with_another(b, x, extra, heads, width) for x, extra in zip((k, v), pair, strict=True)
+        )
+        masks = [
+            b.add("pad", [m], {"pad": (0, 1), "mode": "constant", "value": 0.0}) for m in masks
+        ]
     joint = masks[0] if len(masks) == 1 else b.add("add", masks) if masks else None
     mixed = attention(b, q, k, v, joint, is_causal=is_causal and attn_mask is None)
     back = (0, 2, 1, 3) if module.batch_first else (2, 0, 1, 3)
@@ -75,11 +86,18 @@ def multihead_attention(
     return b.add("linear", [joined], {}, [out.weight, out.bias]), None
 
 
+def _with_another(b: Builder, x: Value, extra: torch.Tensor, heads: int, width: int) -> Value:
+    """Keys or values (N, heads, S, width) with one more, the same for all samples."""
+    extra = extra.reshape(1, heads, 1, width)
+    one = expand(b, b.value(extra), (shape_of(x.name)[0], heads, 1, width))
+    return b.add("concat", [x, one], {"dim": 2})
+
+
 def _excluding(b: Builder, mask: Any) -> Value:
     """A mask of nn.MultiheadAttention, whose truth values say what takes no part, as one that is
     added."""
     mask = b.value(mask)
-    if mask.dtype == torch.bool:
+    if b.dtype_of(mask) == torch.bool:
         return pointwise(b, "where(mask, -inf, 0.0)", mask=mask)
     return mask
 

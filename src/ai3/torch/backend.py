@@ -55,14 +55,14 @@ class _Inference:
         self._state: Any = None
 
     def __call__(self, *inputs: Any) -> Any:
-        weights = [inputs[i] for i in self._weights]
+        weights, fed = [inputs[i] for i in self._weights], [inputs[i] for i in self._fed]
         state = [(w.data_ptr(), None if w.is_inference() else w._version) for w in weights]
         if self._model is None or state != self._state:
-            self._model, self._state = self._convert(weights), state
-        result = self._model(*(inputs[i] for i in self._fed))
+            self._model, self._state = self._convert(weights, fed), state
+        result = self._model(*fed)
         return result if isinstance(result, list | tuple) else (result,)
 
-    def _convert(self, weights: Sequence[Tensor]) -> Any:
+    def _convert(self, weights: Sequence[Tensor], fed: Sequence[Any]) -> Any:
         bound = fx.GraphModule(self._graph, fx.Graph())
         known: dict[fx.Node, fx.Node] = {}
         position = 0
@@ -79,7 +79,8 @@ class _Inference:
             else:
                 known[node] = bound.graph.node_copy(node, known.__getitem__)
         bound.recompile()
-        return swap_backend(bound, self._algos, None, None, self._unsupported)
+        sample = fed if fed and all(isinstance(value, Tensor) for value in fed) else None
+        return swap_backend(bound, self._algos, sample, None, self._unsupported)
 
 
 def _is_weight(node: fx.Node, value: Any) -> bool:

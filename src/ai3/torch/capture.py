@@ -19,7 +19,7 @@ from torch import fx, nn
 from ai3 import _core, arrays
 from ai3.errors import UnsupportedCallableError
 from ai3.graph import Expression, Graph, Node, Plain, Record, Weight
-from ai3.graph.graph import CONSTANT, FOREIGN
+from ai3.graph.graph import CONSTANT, FOREIGN, KINDS
 from ai3.ops import OPERATIONS, REQUIRED, Operation
 from ai3.torch import attention, foreign, lowerings
 from ai3.torch.stand_ins import Pieces, Refusal, Value, holds, mapped, values_in
@@ -96,6 +96,7 @@ class Capture:
         self._modules: dict[str, nn.Module] = {}
         self._kinds: dict[str, str] = {}
         self._checks: list[Expression] = []
+        self._kinds_taken: dict[str, str] = {}
         self._node_name, self._module_name = "", ""
         self._module: nn.Module | None = None
         self._nested = 0
@@ -156,9 +157,13 @@ class Capture:
             self._modules[name] = self._module
         values = [item if isinstance(item, Value) else None for item in inputs]
         dtype = self._result_dtype(op, given, values)
-        if row.view and values[0] is not None:
-            return Value(name, values[0].memory, dtype)
-        return Value(name, dtype=dtype)
+        unsure: frozenset[str] = frozenset()
+        if dtype is None and op in _KEEPING:
+            first = op in ("index_select", "gather", "scatter")
+            given_by = values[:1] if first else values
+            unsure = unsure.union(*(value.unsure for value in given_by if value is not None))
+        memory = values[0].memory if row.view and values[0] is not None else object()
+        return Value(name, memory, dtype, unsure=unsure)
 
     def _result_dtype(
         self, op: str, attributes: Mapping[str, Any], inputs: Sequence[Value | None]
@@ -168,7 +173,15 @@ class Capture:
         if op == "pointwise":
             specs = [_core.Spec(_dtype_name(dtype or self.dtype), (2,)) for dtype in known]
             program = {"program": attributes["program"]}
-            found = getattr(torch, _core.problem(op, specs, None, program).output.dtype)
+            try:
+                found = getattr(torch, _core.problem(op, specs, None, program).output.dtype)
+            except ValueError as error:
+                if not any(value is not None and value.unsure for value in inputs):
+                    raise
+                raise Refusal(
+                    f"{error}, if the input is real numbers; for others give swap_backend, in "
+                    "sample_input_shape, an array like it"
+                ) from error
             return None if found == self.dtype else found
         if op in ("add", "sub", "mul"):
             return known[0] if None not in known else None
@@ -222,6 +235,11 @@ class Capture:
         parameter = next(iter(self._trace.root.parameters()), None)
         return torch.get_default_dtype() if parameter is None else parameter.dtype
 
+    def dtype_of(self, x: Value) -> torch.dtype:
+        """A value's dtype, on which the graph depends from here on."""
+        self._kinds_taken |= dict.fromkeys(x.unsure, "real")
+        return x.dtype or self.dtype
+
     def real(self, dtype: torch.dtype) -> torch.dtype:
         """A floating-point dtype that the network names: its own is the model's."""
         return self.dtype if dtype == self._own_dtype else dtype
@@ -229,10 +247,14 @@ class Capture:
     # The interpreter.
 
     def run(self) -> Captured:
-        inputs = [
-            Value(self._unique(node.name))
+        placeholders = [
+            node
             for node in self._trace.graph.nodes
             if node.op == "placeholder" and (node.users or not node.args)
+        ]
+        inputs = [
+            self._input(self._unique(node.name), dtype)
+            for node, dtype in zip(placeholders, self._trace.dtypes(placeholders), strict=True)
         ]
         refused: list[tuple[str, str]] = []
         outputs: list[str] = []
@@ -245,8 +267,26 @@ class Capture:
         if refused:
             raise UnsupportedCallableError(refused)
         names = tuple(value.name for value in inputs)
-        graph = Graph(names, tuple(self._nodes), tuple(outputs), structure, tuple(self._checks))
+        graph = Graph(
+            names,
+            tuple(self._nodes),
+            tuple(outputs),
+            structure,
+            tuple(self._checks),
+            takes=self._kinds_taken,
+        )
         return Captured(graph.needed(), self._modules, self._kinds)
+
+    def _input(self, name: str, dtype: torch.dtype | None) -> Value:
+        if dtype is None:
+            return Value(name, unsure=frozenset({name}))
+        if dtype.is_floating_point:
+            self._kinds_taken[name] = KINDS["float32"]
+            return Value(name)
+        if _dtype_name(dtype) not in KINDS:
+            raise UnsupportedCallableError([(name, f"an input of {dtype}")])
+        self._kinds_taken[name] = KINDS[_dtype_name(dtype)]
+        return Value(name, dtype=dtype)
 
     def _interpret(
         self, trace: Trace, inputs: Sequence[Any], refused: list[tuple[str, str]] | None
@@ -374,7 +414,13 @@ class Capture:
             name = node.target._schema.name.removeprefix("aten::")
             known = self._operators.get(name, self._operators.get(name.removesuffix("_")))
             return node.target if known is None else known
-        return _target(node)
+        target = _target(node)
+        if target in self._lowerings or target in _FUNCTIONS or not _name(target).endswith("_"):
+            return target
+        # What works in place computes what the function does that does not.
+        plain = _name(target)[:-1]
+        other = f"Tensor.{plain}" if isinstance(target, str) else getattr(torch, plain, target)
+        return other if other in self._lowerings or other in _FUNCTIONS else target
 
     def _call_module(self, trace: Trace, node: fx.Node, args: Any, kwargs: Any) -> Any:
         module = trace.module(node)
@@ -503,7 +549,14 @@ class Capture:
         old, new = args[0] if args else kwargs.get("input"), env[node]
         if not isinstance(old, Value):
             return
+        if isinstance(new, Value) and new.dtype != old.dtype:
+            env[node] = new = lowerings.arithmetic.converted(self, new, self.dtype_of(old))
         changed = {old: new}
+        if _name(_target(node)).partition(".")[0] in _OTHER_SHAPES:
+            # What shares the memory keeps its own.
+            for earlier, value in env.items():
+                env[earlier] = mapped(value, Value, lambda found: changed.get(found, found))
+            return
         while (view := old.view) is not None and view.written is not None:
             old, new = view.base, view.written(new)
             changed[old] = new
@@ -642,7 +695,20 @@ def _name(target: Any) -> str:
     return str(getattr(target, "__name__", target)).removeprefix("Tensor.")
 
 
-_IN_PLACE = (*IN_PLACE_OPERATORS, "setitem", "__setitem__")
+_KEEPING = (
+    *("reshape", "flatten", "permute", "slice", "expand", "concat", "stack", "take", "flip"),
+    *("roll", "pad", "index_select", "gather", "scatter", "interleave", "sort", "prod", "cumsum"),
+    *("cumprod", "add", "sub", "mul", "relu", "pointwise"),
+)
+"""Operations whose result may be of another dtype than the network's where their inputs are."""
+
+_IN_PLACE = (
+    *IN_PLACE_OPERATORS,
+    *(f"__{name}__" for name in IN_PLACE_OPERATORS),
+    *("setitem", "__setitem__"),
+)
+_OTHER_SHAPES = ("squeeze_", "unsqueeze_", "t_", "transpose_", "swapaxes_", "swapdims_")
+"""What works in place on a tensor's shape, not on its elements."""
 _RANDOM = ("rand", "randn", "randint", "randperm", "bernoulli", "normal", "multinomial", "dropout")
 
 

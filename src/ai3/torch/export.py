@@ -1,7 +1,10 @@
 """A torch network as torch.export sees it: for those that torch.fx cannot trace."""
 
+import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, combinations
 from typing import Any
 
 import torch
@@ -11,6 +14,7 @@ from torch.utils import _pytree as pytree
 from ai3.errors import UntraceableError
 from ai3.graph.expression import Expression, shape_of
 from ai3.torch.limit import TimeUp, limited
+from ai3.torch.sample import Sample, samples_of
 from ai3.torch.stand_ins import Value
 from ai3.torch.trace import Trace, module_operation
 
@@ -23,14 +27,14 @@ the seconds that finding it out may take, or four times as many for a network ab
 
 
 class ExportTrace(Trace):
-    """A network exported for inputs of a sample's shape, or of several, of which `free` may be
-    others where the network takes them.
+    """A network exported for inputs like a sample, or several, of whose shapes `free` may be others
+    where the network takes them.
 
     Raises UntraceableError.
     """
 
-    def __init__(self, module: nn.Module, shape: Sequence[Any], free: str = "all sizes") -> None:
-        self._exported, self._original = _export(module, shapes_of(shape), free), module
+    def __init__(self, module: nn.Module, sample: Any, free: str = "all sizes") -> None:
+        self._exported, self._original = _export(module, samples_of(sample), free), module
         self.root = self._exported.module(check_guards=False)
         self.graph = self.root.graph
         self._modules = {}
@@ -38,6 +42,9 @@ class ExportTrace(Trace):
 
     def name(self, node: fx.Node) -> str:
         return self.origin(node)[0]
+
+    def dtypes(self, placeholders: Sequence[fx.Node]) -> list[torch.dtype | None]:
+        return [node.meta["val"].dtype for node in placeholders]
 
     def origin(self, node: fx.Node) -> tuple[str, nn.Module | None]:
         stack = list((node.meta.get("nn_module_stack") or {}).values())
@@ -85,24 +92,22 @@ class ExportTrace(Trace):
         return found
 
 
-def shapes_of(sample: Sequence[Any]) -> list[tuple[int, ...]]:
-    """The shape of each input, of one shape or of a sequence of them."""
-    if sample and all(isinstance(part, Sequence) for part in sample):
-        return [tuple(part) for part in sample]
-    return [tuple(sample)]
-
-
 def _export(
-    module: nn.Module, shapes: Sequence[tuple[int, ...]], free: str
+    module: nn.Module, samples: Sequence[Sample], free: str
 ) -> torch.export.ExportedProgram:
     # An extent of 1 is taken for a constant.
-    many = [(max(2, shape[0]), *shape[1:]) if shape else shape for shape in shapes]
+    many = [
+        replace(sample, shape=(max(2, sample.shape[0]), *sample.shape[1:]))
+        if sample.shape
+        else sample
+        for sample in samples
+    ]
     weights = sum(parameter.nbytes for parameter in module.parameters())
     limit = FREE[free]
     if limit is not None and weights > 100e6:
         limit *= 4
     said = ""
-    for tried in [shapes] if free == "no size" else [many, shapes][: 1 + (many != shapes)]:
+    for tried in [samples] if free == "no size" else [many, samples][: 1 + (many != samples)]:
         try:
             with limited(f"tracing {type(module).__name__} by torch.export, {free} free", limit):
                 return _exported(module, tried, free)
@@ -118,31 +123,60 @@ def _export(
 
 
 def _exported(
-    module: nn.Module, shapes: Sequence[tuple[int, ...]], free: str
+    module: nn.Module, samples: Sequence[Sample], free: str
 ) -> torch.export.ExportedProgram:
-    parameter = next(module.parameters(), None)
-    dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
     auto = torch.export.Dim.AUTO
     dims = {"all sizes": None, "the batch's size": 1, "no size": 0}[free]
     dynamic = tuple(
-        {dim: auto for dim, extent in enumerate(shape[:dims]) if extent != 1} for shape in shapes
+        {dim: auto for dim, extent in enumerate(sample.shape[:dims]) if extent != 1}
+        for sample in samples
     )
     error: Exception | None = None
-    # The second for networks that look numbers up.
-    for kind in (dtype, torch.int64):
-        samples = tuple(torch.zeros(shape, dtype=kind) for shape in shapes)
+    for dtypes in _dtypes(module, samples):
+        inputs = tuple(
+            torch.zeros(sample.shape, dtype=dtype)
+            for sample, dtype in zip(samples, dtypes, strict=True)
+        )
         try:
             with torch.no_grad(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what becomes a constant, which is wanted
-                return torch.export.export(module, samples, dynamic_shapes=dynamic)
+                if error is not None and len(samples) > 1:
+                    _try(module, inputs)
+                return torch.export.export(module, inputs, dynamic_shapes=dynamic)
         except Exception as raised:
             error = error or raised
-            if not _wants_integers(raised):
+            if not _wants_integers(error):
                 break
     assert error is not None
     raise error
 
 
+def _dtypes(module: nn.Module, samples: Sequence[Sample]) -> Iterator[tuple[torch.dtype, ...]]:
+    """What the inputs may be: what was said or else the network's own dtype; for networks that look
+    numbers up, int64 too, all that nothing was said of, then the fewest."""
+    parameter = next(module.parameters(), None)
+    own = torch.get_default_dtype() if parameter is None else parameter.dtype
+    said = [
+        own if sample.dtype is not None and sample.dtype.is_floating_point else sample.dtype
+        for sample in samples
+    ]
+    open_ = [i for i, dtype in enumerate(said) if dtype is None]
+    mixed = chain.from_iterable(combinations(open_, n) for n in range(1, min(len(open_), 4)))
+    for integers in dict.fromkeys(((), tuple(open_), *mixed)):
+        yield tuple(
+            (torch.int64 if i in integers else own) if dtype is None else dtype
+            for i, dtype in enumerate(said)
+        )
+
+
+def _try(module: nn.Module, inputs: Sequence[torch.Tensor]) -> None:
+    """Raises where the network does not take inputs of these dtypes, which torch.export does not
+    always."""
+    copy.deepcopy(module)(*inputs)
+
+
 def _wants_integers(error: Exception) -> bool:
     text = str(error)
-    return "indices" in text and ("Long" in text or "int" in text)
+    looked_up = any(word in text for word in ("indices", "index tensor", "for index"))
+    of_bits = "bitwise" in text or "integer and Boolean" in text
+    return of_bits or (looked_up and ("Long" in text or "int" in text))

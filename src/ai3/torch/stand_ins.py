@@ -15,13 +15,14 @@ class Value:
     """A tensor that the graph computes; views of one another have the same `memory`. `dtype` is
     torch's where it is known to be other than the network's floating-point type, `image` the same
     elements as an `Image` where the graph has them so. `view` tells of what it is a part or another
-    shape."""
+    shape. `unsure` are inputs of the network whose dtype nobody said: it may have theirs."""
 
     name: str
     memory: object = field(default_factory=object)
     dtype: Any = None
     image: "Image | None" = None
     view: "View | None" = None
+    unsure: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)

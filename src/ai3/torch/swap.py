@@ -27,8 +27,9 @@ from ai3.selector import (
     select,
 )
 from ai3.torch.capture import Captured, capture, whole
-from ai3.torch.export import FREE, ExportTrace, shapes_of
+from ai3.torch.export import FREE, ExportTrace
 from ai3.torch.modules import KINDS, Swapped
+from ai3.torch.sample import samples_of, shapes_of, told
 from ai3.torch.swap_modules import freeze, restore, swap, swapped, unswap
 from ai3.torch.trace import Trace
 
@@ -135,7 +136,7 @@ def _selected(
 
 
 def _traces(module: nn.Module, sample_shape: Sequence[Any] | None) -> Iterator[Callable[[], Trace]]:
-    yield partial(Trace, module)
+    yield partial(Trace, module, sample_shape)
     if sample_shape is not None:
         for free in FREE:
             yield partial(ExportTrace, module, sample_shape, free)
@@ -148,24 +149,32 @@ def _specialized(graph: Graph, sample_shape: Sequence[Any] | None) -> Graph | No
         return None
     try:
         return specialize(graph, _sample_specs(graph, sample_shape), WeightStore(graph))
-    except ValueError as error:
-        raise SampleError(sample_shape, error) from error
+    except (TypeError, ValueError) as error:
+        raise SampleError(told(sample_shape), error) from error
 
 
 def _sample_specs(graph: Graph, sample_shape: Sequence[Any]) -> list[_core.Spec]:
-    """What the inputs of a sample are; what others are looked up by is integers."""
+    """What the inputs of a sample are; where nothing tells, what others are looked up by is
+    integers."""
     dtypes = [w.dtype.name for node in graph.nodes for w in node.weights if w is not None]
     real = next((dtype for dtype in dtypes if dtype in REAL), "float32")
     looked_up = {node.inputs[1] for node in graph.nodes if node.op in ("index_select", "gather")}
-    shapes = shapes_of(sample_shape)
-    if len(shapes) == 1:
-        shapes *= len(graph.inputs)
-    if len(shapes) != len(graph.inputs):
-        raise ValueError(f"the network takes {len(graph.inputs)} inputs, not {len(shapes)}")
-    return [
-        _core.Spec("int64" if name in looked_up else real, shape)
-        for name, shape in zip(graph.inputs, shapes, strict=True)
-    ]
+    for node in reversed(graph.nodes):
+        if node.name in looked_up and node.op in ("reshape", "flatten", "slice", "permute"):
+            looked_up.add(node.inputs[0])
+    usual = {"real": real, "integer": "int64", "bool": "bool"}
+    samples = samples_of(sample_shape)
+    if len(samples) == 1:
+        samples *= len(graph.inputs)
+    if len(samples) != len(graph.inputs):
+        raise ValueError(f"the network takes {len(graph.inputs)} inputs, not {len(samples)}")
+    specs = []
+    for name, sample in zip(graph.inputs, samples, strict=True):
+        dtype = usual[graph.takes.get(name, "integer" if name in looked_up else "real")]
+        if sample.dtype is not None and not sample.dtype.is_floating_point:
+            dtype = str(sample.dtype).removeprefix("torch.")
+        specs.append(_core.Spec(dtype, sample.shape))
+    return specs
 
 
 def _input_shapes(graph: Graph, sample_shape: Sequence[int] | None) -> dict[str, tuple[int, ...]]:
@@ -200,7 +209,7 @@ def _checked(graph: Graph, sample_shape: Sequence[int] | None, unsupported: str)
         try:
             model.prepare(*sample)
         except Exception as error:
-            raise SampleError(sample_shape, error) from error
+            raise SampleError(told(sample_shape), error) from error
     return model
 
 

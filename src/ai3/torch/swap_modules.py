@@ -24,6 +24,7 @@ from ai3.selector import (
 )
 from ai3.torch import modules
 from ai3.torch.modules import KINDS, Swapped
+from ai3.torch.sample import samples_of, told
 
 _ORIGINAL = "_ai3_original"
 """What a module of the user's own type carries: the original, the algorithms, and why."""
@@ -223,7 +224,7 @@ def _run(module: nn.Module, shape: Sequence[int], names: Any) -> dict[str, tuple
             if name in wanted:
                 layer.register_forward_pre_hook(hook(name))
         with torch.no_grad():
-            network(make(tuple(shape), dtype=dtype))
+            network(*(make(s.shape, dtype=s.dtype or dtype) for s in samples_of(shape)))
         return met
 
     try:
@@ -237,7 +238,7 @@ def _run(module: nn.Module, shape: Sequence[int], names: Any) -> dict[str, tuple
     try:
         return record(copy.deepcopy(module), torch.zeros)
     except Exception as error:
-        raise SampleError(shape, error) from error
+        raise SampleError(told(shape), error) from error
 
 
 def _refusal(kind: type[Swapped], candidate: Candidate, choice: Choice) -> tuple[str, str] | None:

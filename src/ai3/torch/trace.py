@@ -14,6 +14,7 @@ from torch import fx, nn
 from ai3.errors import UntraceableError
 from ai3.graph import Expression
 from ai3.ops import OPERATIONS, VANISHING, Operation
+from ai3.torch.sample import samples_of
 from ai3.torch.stand_ins import Value
 
 
@@ -31,11 +32,14 @@ VANISHING_TARGETS = {resolve(name) for name in VANISHING}
 
 
 def module_operation(module: nn.Module) -> Operation | None:
-    """The operation that a module stands for, subclasses with the same forward included."""
+    """The operation that a module stands for, subclasses with the same forward included; None where
+    it has what the operation does not."""
     kind: Any
     for kind in type(module).__mro__:
         if kind in MODULES:
-            return MODULES[kind] if type(module).forward is kind.forward else None
+            op = MODULES[kind]
+            fits = all(getattr(module, name) == value for name, (value, _) in op.fixed.items())
+            return op if fits and type(module).forward is kind.forward else None
     return None
 
 
@@ -57,7 +61,10 @@ def _in_place(name: str) -> Callable[[_Proxy, Any], fx.Proxy]:
     return record
 
 
-IN_PLACE_OPERATORS = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul")
+IN_PLACE_OPERATORS = (
+    *("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul"),
+    *("iand", "ior", "ixor", "ilshift", "irshift"),
+)
 for _name in IN_PLACE_OPERATORS:
     setattr(_Proxy, f"__{_name}__", _in_place(_name))
 
@@ -76,7 +83,8 @@ class _Tracer(fx.Tracer):
 class Trace:
     """A network as fx traced it, with the original modules. Raises UntraceableError."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, sample: Any = None) -> None:
+        self._samples = [] if sample is None else samples_of(sample)
         # A root that is itself one of torch's modules is traced as the only child of a container.
         self._wrapped = _Tracer().is_leaf_module(module, "") or type(module) in VANISHING_TARGETS
         root = nn.Sequential(module) if self._wrapped else module
@@ -112,7 +120,7 @@ class Trace:
                 return call(*(items[i] for i in range(inputs)))
 
         trace = cls.__new__(cls)
-        trace.root, trace._wrapped, trace._lined = Root(), False, None
+        trace.root, trace._wrapped, trace._lined, trace._samples = Root(), False, None, []
         trace.graph = _Tracer().trace(trace.root)
         trace._modules = dict(trace.root.named_modules(remove_duplicate=False))
         return trace
@@ -127,6 +135,12 @@ class Trace:
     def origin(self, node: fx.Node) -> tuple[str, nn.Module | None]:
         """The module, and its name, that a call of a function stands for."""
         return "", None
+
+    def dtypes(self, placeholders: Sequence[fx.Node]) -> list[torch.dtype | None]:
+        """Of each input, None where it may be any."""
+        if len(self._samples) != len(placeholders):
+            return [None] * len(placeholders)
+        return [sample.dtype for sample in self._samples]
 
     def result(self, values: Any) -> Any:
         """What the network gives, of what its graph does."""

@@ -5,18 +5,15 @@ from typing import Any
 
 import torch
 
+from ai3.torch.lowerings.shapes import own_or_copy
 from ai3.torch.lowerings.table import Builder, lowers
-from ai3.torch.stand_ins import Refusal, Value
+from ai3.torch.stand_ins import Refusal, Value, View
 
 
 @lowers(
-    "Tensor.contiguous",
     "Tensor.requires_grad_",
-    "aten.alias",
-    "aten.lift_fresh_copy",
-    "Tensor.detach",
-    "torch.detach",
     "Tensor.detach_",
+    "torch.detach_",
     "Tensor.cpu",
     "torchvision.ops.stochastic_depth.stochastic_depth",
 )
@@ -24,7 +21,18 @@ def _same(b: Builder, x: Value, *_: Any, **__: Any) -> Value:
     return x
 
 
-@lowers("Tensor.clone", "torch.clone")
+@lowers("aten.alias", "Tensor.detach", "torch.detach")
+def alias(b: Builder, x: Value) -> Value:
+    """Another tensor of the same memory."""
+    return replace(x, view=View(x, lambda value: value))
+
+
+@lowers("Tensor.contiguous")
+def _contiguous(b: Builder, x: Value, **_: Any) -> Value:
+    return own_or_copy(x, x)
+
+
+@lowers("Tensor.clone", "torch.clone", "aten.lift_fresh_copy")
 def _clone(b: Builder, x: Value, **_: Any) -> Value:
     """In memory of its own."""
     return replace(x, memory=object(), view=None)
@@ -55,7 +63,7 @@ def converted(b: Builder, x: Value, dtype: torch.dtype) -> Value:
         dtype = b.real(dtype)
     if dtype not in _DTYPES:
         raise Refusal(f"a conversion to {dtype}")
-    if dtype == (x.dtype or b.dtype):
+    if dtype == (x.dtype or b.dtype) and not x.unsure:
         return x
     return b.add("pointwise", [x], {"program": f"{str(dtype).removeprefix('torch.')}(x0)"})
 
@@ -69,7 +77,7 @@ def _to(b: Builder, x: Value, *args: Any, **kwargs: Any) -> Value:
         if isinstance(wanted, torch.dtype):
             x = converted(b, x, wanted)
         elif isinstance(wanted, Value):
-            x = converted(b, x, wanted.dtype or b.dtype)
+            x = converted(b, x, b.dtype_of(wanted))
         elif isinstance(wanted, torch.Tensor):
             x = converted(b, x, wanted.dtype)
         elif isinstance(wanted, str | torch.device) and torch.device(wanted).type != "cpu":

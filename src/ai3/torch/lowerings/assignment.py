@@ -6,76 +6,67 @@ import torch
 
 from ai3.graph.expression import Expression, shape_of
 from ai3.torch.lowerings.arithmetic import converted
-from ai3.torch.lowerings.movement import getitem
-from ai3.torch.lowerings.pointwise import pointwise
-from ai3.torch.lowerings.shapes import expand, filled, rank, reshape
-from ai3.torch.lowerings.table import Builder, lowers
-from ai3.torch.stand_ins import Refusal, Value
+from ai3.torch.lowerings.indexing import index_of, parted, put, rewritten
+from ai3.torch.lowerings.movement import select, slice_
+from ai3.torch.lowerings.shapes import expand, filled
+from ai3.torch.lowerings.table import Builder, Int, lowers
+from ai3.torch.stand_ins import Value
 
 
 @lowers("_operator.setitem", "Tensor.__setitem__")
 def _setitem(b: Builder, x: Value, index: Any, value: Any) -> Value:
-    """The tensor with other elements in some places: those that basic indexing names, or one number
-    where a mask is true."""
-    value = _number(value)
-    if isinstance(index, Value) and index.dtype == torch.bool:
-        if not isinstance(value, bool | int | float | Expression):
-            raise Refusal("as many numbers as a computed mask has true ones")
-        shape = Expression("ones after", (shape_of(index.name), rank(x)))
-        return pointwise(b, "where(m, v, x)", m=reshape(b, index, shape), v=value, x=x)
-    items = index if isinstance(index, tuple) else (index,)
-    if not all(
-        i is None or i is Ellipsis or isinstance(i, slice | int | Expression) for i in items
-    ):
-        raise Refusal("assignment to places that a tensor or list names")
-    return rewritten(b, x, getitem(b, x, index), value)
+    part, places = parted(b, x, index)
+    written = put(b, part, places, value) if places else filled_with(b, part, value)
+    return rewritten(x, part, written)
 
 
-@lowers("Tensor.index_put_", "aten.index_put")
+@lowers("Tensor.index_put", "Tensor.index_put_", "torch.index_put")
 def _index_put(b: Builder, x: Value, indices: Any, values: Any, accumulate: bool = False) -> Value:
-    if accumulate:
-        raise Refusal("index_put_ that adds")
-    items = tuple(slice(None) if item is None else item for item in indices)
-    return _setitem(b, x, items[0] if len(items) == 1 else items, values)
+    part, places = parted(b, x, index_of(indices))
+    how = "sum" if accumulate else None
+    return rewritten(x, part, put(b, part, places, values, how))
 
 
-@lowers("Tensor.copy_")
+@lowers("torch.select_scatter", "Tensor.select_scatter")
+def _select_scatter(b: Builder, x: Value, src: Value, dim: int, index: Int) -> Value:
+    part = select(b, x, dim, index)
+    return rewritten(x, part, filled_with(b, part, src))
+
+
+@lowers("torch.slice_scatter", "Tensor.slice_scatter")
+def _slice_scatter(
+    b: Builder,
+    x: Value,
+    src: Value,
+    dim: int = 0,
+    start: Any = None,
+    end: Any = None,
+    step: int = 1,
+) -> Value:
+    part = slice_(b, x, dim, start, end, step)
+    return rewritten(x, part, filled_with(b, part, src))
+
+
+@lowers("Tensor.copy_", "aten.copy")
 def _copy(b: Builder, x: Value, source: Any, non_blocking: bool = False) -> Value:
     return filled_with(b, x, source)
 
 
-@lowers("Tensor.fill_")
+@lowers("Tensor.fill_", "torch.fill")
 def _fill(b: Builder, x: Value, value: Any) -> Value:
     return filled_with(b, x, value)
 
 
-@lowers("Tensor.zero_")
+@lowers("Tensor.zero_", "aten.zero", "torch.zero_")
 def _zero(b: Builder, x: Value) -> Value:
     return filled_with(b, x, 0)
 
 
 def filled_with(b: Builder, x: Value, source: Any) -> Value:
     """An array of x's shape and type, with a number or the elements of an array in it."""
-    own, source = x.dtype or b.dtype, _number(source)
+    own = b.dtype_of(x)
+    if isinstance(source, torch.Tensor) and source.numel() == 1:
+        source = source.item()
     if isinstance(source, bool | int | float | Expression):
         return filled(b, shape_of(x.name), source, own)
-    source = b.value(source)
-    if (source.dtype or b.dtype) != own:
-        source = converted(b, source, own)
-    return expand(b, source, shape_of(x.name))
-
-
-def rewritten(b: Builder, x: Value, part: Value, source: Any) -> Value:
-    """x with other elements in a part of it."""
-    value = filled_with(b, part, source)
-    while part is not x:
-        view = part.view
-        if view is None or view.written is None:
-            raise Refusal("writing to several places at once")
-        part, value = view.base, view.written(value)
-    return value
-
-
-def _number(item: Any) -> Any:
-    """A constant of one element as a number."""
-    return item.item() if isinstance(item, torch.Tensor) and item.numel() == 1 else item
+    return expand(b, converted(b, b.value(source), own), shape_of(x.name))

@@ -1,7 +1,5 @@
 """Images at other sizes, and read at places that the network computes."""
 
-from functools import reduce
-from itertools import product
 from typing import Any
 
 import torch
@@ -11,8 +9,8 @@ from ai3.torch.lowerings.convolution import of
 from ai3.torch.lowerings.images import extents, over_depth, planes, rows, tensor_of
 from ai3.torch.lowerings.pointwise import pointwise
 from ai3.torch.lowerings.pooling import adaptive_avg_pool
-from ai3.torch.lowerings.shapes import permuted, reshape
-from ai3.torch.lowerings.table import Builder, Int, lowers
+from ai3.torch.lowerings.shapes import permuted, rank, reshape
+from ai3.torch.lowerings.table import Builder, lowers
 from ai3.torch.stand_ins import Refusal, Value
 
 _DIMS = {"linear": 1, "bilinear": 2, "bicubic": 2, "trilinear": 3}
@@ -65,7 +63,7 @@ def interpolate(
 def _dims(x: Value, size: Any, factor: Any) -> int:
     """How many dimensions are resized where the mode does not tell."""
     for given in (size, factor):
-        if isinstance(given, tuple | list) and len(given) > 1:
+        if isinstance(given, tuple | list):
             return len(given)
     return 2 if x.image is None else x.image.dims
 
@@ -125,6 +123,10 @@ for _mode in ("bilinear", "bicubic"):
     lowers(f"aten._upsample_{_mode}2d_aa")(_aten(_mode, antialias=True))
 
 
+_TAPS = {"nearest": (0, 1), "bilinear": (0, 2), "bicubic": (-1, 4)}
+"""Along an axis the first pixel, counted from that at or before a place, and how many are read."""
+
+
 @lowers("torch.nn.functional.grid_sample")
 def _grid_sample(
     b: Builder,
@@ -134,54 +136,96 @@ def _grid_sample(
     padding_mode: str = "zeros",
     align_corners: bool | None = None,
 ) -> Value:
-    """Pixels as rows of channels, those that each place lies between, weighted."""
-    if mode not in ("bilinear", "nearest"):
+    """Pixels as rows of channels, those around each place, weighted; of images (N, C, H, W) and of
+    volumes. What lies beyond the border is a row of zeros after all others. What is computed of
+    places is (axes x y z, pixels around each, places), so that neighbours are computed alike."""
+    if mode not in _TAPS:
         raise Refusal(f"grid_sample with mode={mode!r}")
-    if x.image is not None and x.image.dims == 3:
-        raise Refusal("grid_sample of volumes")
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise Refusal(f"grid_sample with padding_mode={padding_mode!r}")
     grid = b.value(grid)
-    n, c, h, w = extents(x, 4)
-    _, oh, ow, _ = extents(grid, 4)
-    pixels = reshape(b, permuted(b, x, (0, 2, 3, 1)), (n * h * w, c))
-    first = b.computed(Expression("image starts", (n, h * w)), torch.int64)
-    axes = []
-    for i, extent in ((1, h), (0, w)):
-        at = b.add("slice", [grid], {"dim": 3, "start": i, "end": i + 1, "step": 1})
-        at = reshape(b, at, (n, oh, ow))
-        axes.append(_places(b, at, extent, mode, padding_mode, bool(align_corners)))
-    terms = []
-    for (row, row_weight), (column, column_weight) in product(*axes):
-        index = pointwise(
-            b,
-            "first + int64(row) * w + int64(column)",
-            first=first,
-            row=row,
-            w=w,
-            column=column,
-        )
-        read = b.add("index_select", [pixels, reshape(b, index, (n * oh * ow,))], {"dim": 0})
-        weight = pointwise(b, "r * c", r=row_weight, c=column_weight)
-        weight = reshape(b, weight, (n * oh * ow, 1))
-        # Beyond the border is zero, whatever lies at the place that is read instead.
-        terms.append(pointwise(b, "where(w == 0, 0, x * w)", x=read, w=weight))
-    total = reduce(lambda x, y: b.add("add", [x, y]), terms)
-    return permuted(b, reshape(b, total, (n, oh, ow, c)), (0, 3, 1, 2))
+    shape, places = shape_of(x.name), shape_of(grid.name)
+    if mode == "bicubic":
+        b.check(Expression("eq", (rank(x), 4)))
+    dims = rank(grid) - 2
+    count = Expression("prod", (places,)) // dims
+    total = Expression("prod", (shape,)) // shape[1]
+    pixels = permuted(b, x, Expression("moved", (rank(x), 1, -1)))
+    pixels = reshape(b, pixels, (total, shape[1]))
+    pixels = b.add("pad", [pixels], {"pad": (0, 0, 0, 1), "mode": "constant", "value": 0.0})
 
+    def for_each_axis(value: Expression, dtype: torch.dtype | None = None) -> Value:
+        return reshape(b, b.computed(value, dtype), (dims, -1, 1))
 
-def _places(
-    b: Builder, at: Value, extent: Int, mode: str, padding_mode: str, align_corners: bool
-) -> list[tuple[Value, Value]]:
-    """Along one axis the pixels that places from -1 to 1 lie between, each within the image, with
-    their weights."""
-    size: Any = extent
-    if align_corners:
-        at = pointwise(b, "(x + 1) * (0.5 * (size - 1))", x=at, size=size)
+    first, taps = _TAPS[mode]
+    size = for_each_axis(Expression("grid sizes", (shape,)))
+    step = for_each_axis(Expression("grid steps", (shape,)), torch.float64)
+    corner = for_each_axis(Expression("grid corners", (dims, first, taps)))
+    at = reshape(b, permuted(b, reshape(b, grid, (count, dims)), (1, 0)), (dims, 1, count))
+    at = _unnormalized(b, at, size, bool(align_corners))
+    if mode != "bicubic":
+        at = _within(b, at, size, padding_mode, bool(align_corners))
+    if mode == "nearest":
+        pixel = pointwise(b, "round(x)", x=at)
     else:
-        at = pointwise(b, "((x + 1) * size - 1) * 0.5", x=at, size=size)
+        pixel = pointwise(b, "floor(x) + k", x=at, k=corner)
+    if mode == "bicubic":
+        pixel = _within(b, pixel, size, padding_mode, bool(align_corners))
+    offset = pointwise(
+        b,
+        "where((i >= 0) & (i <= size - 1), i * step, total)",
+        i=pixel,
+        size=size,
+        step=step,
+        total=b.computed(total, torch.float64),
+    )
+    offset = b.add("sum", [offset], {"dim": 0, "keepdim": False})
+    index = pointwise(
+        b,
+        "minimum(first + int64(offset), total)",
+        first=b.computed(Expression("image starts", (shape[0], total // shape[0])), torch.int64),
+        offset=reshape(b, permuted(b, offset, (1, 0)), (shape[0], -1, 1)),
+        total=b.computed(total, torch.int64),
+    )
+    index = permuted(b, reshape(b, index, (count, -1)), (1, 0))
+    y = b.add("index_select", [pixels, index], {"dim": 0})
+    if mode != "nearest":
+        weight = pointwise(b, _WEIGHTS[mode], x=at, k=corner)
+        weight = b.add("prod", [weight], {"dim": 0, "keepdim": False})
+        y = b.add(
+            "mul", [y, reshape(b, weight, Expression("unsqueezed", (shape_of(weight.name), -1)))]
+        )
+    y = b.add("sum", [y], {"dim": 0, "keepdim": False})
+    y = reshape(b, y, Expression("sampled", (places, shape[1])))
+    return permuted(b, y, Expression("moved", (rank(x), -1, 1)))
+
+
+_DISTANCE = "abs(x - floor(x) - k)"
+_WEIGHTS = {
+    "bilinear": "where(k == 0, 1.0 - (x - floor(x)), x - floor(x))",
+    # Keys (1981) with a = -0.75.
+    "bicubic": (
+        f"where({_DISTANCE} <= 1, "
+        f"(1.25 * {_DISTANCE} - 2.25) * {_DISTANCE} * {_DISTANCE} + 1.0, "
+        f"((-0.75 * {_DISTANCE} + 3.75) * {_DISTANCE} - 6.0) * {_DISTANCE} + 3.0)"
+    ),
+}
+"""Of a pixel the weight along one axis, k pixels after the one at or before a place x."""
+
+
+def _unnormalized(b: Builder, at: Value, size: Value, align_corners: bool) -> Value:
+    """Places from -1 to 1 in pixels."""
+    if align_corners:
+        return pointwise(b, "(x + 1) * (0.5 * (size - 1))", x=at, size=size)
+    return pointwise(b, "((x + 1) * size - 1) * 0.5", x=at, size=size)
+
+
+def _within(b: Builder, at: Value, size: Value, padding_mode: str, align_corners: bool) -> Value:
+    """Places in pixels, moved into the image as the mode says."""
     if padding_mode == "reflection":
         # Around the middle of the first and last pixel, or around their outer edges.
         low = "0.0" if align_corners else "-0.5"
-        span = Expression("max", (extent - 1, 0)) if align_corners else extent
+        span = pointwise(b, "size - 1", size=size) if align_corners else size
         at = pointwise(b, f"abs(x - ({low}))", x=at)
         at = pointwise(
             b,
@@ -192,26 +236,8 @@ def _places(
         )
         at = pointwise(b, f"x + ({low})", x=at)
     if padding_mode in ("border", "reflection"):
-        at = pointwise(b, "minimum(maximum(x, 0.0), size - 1.0)", x=at, size=size)
-    elif padding_mode != "zeros":
-        raise Refusal(f"grid_sample with padding_mode={padding_mode!r}")
-    inside = "(i >= 0) & (i <= size - 1)"
-    within = "minimum(maximum(i, 0.0), size - 1.0)"
-    if mode == "nearest":
-        corners = [(pointwise(b, "round(x)", x=at), pointwise(b, "x * 0.0 + 1.0", x=at))]
-    else:
-        below = pointwise(b, "floor(x)", x=at)
-        corners = [
-            (below, pointwise(b, "1.0 - (x - i)", x=at, i=below)),
-            (pointwise(b, "i + 1.0", i=below), pointwise(b, "x - i", x=at, i=below)),
-        ]
-    return [
-        (
-            pointwise(b, within, i=place, size=size),
-            pointwise(b, f"where({inside}, w, 0.0)", i=place, size=size, w=weight),
-        )
-        for place, weight in corners
-    ]
+        at = pointwise(b, "minimum(where(x > 0, x, 0.0), size - 1.0)", x=at, size=size)
+    return at
 
 
 @lowers("aten.grid_sampler", "torch.grid_sampler")
@@ -225,16 +251,15 @@ def _grid_sampler(
     return _grid_sample(b, x, grid, *names, align_corners)
 
 
-@lowers("torch.nn.functional.affine_grid", "aten.affine_grid_generator")
+@lowers("torch.nn.functional.affine_grid", "torch.affine_grid_generator")
 def _affine_grid(b: Builder, theta: Any, size: Any, align_corners: bool | None = None) -> Value:
-    """The places (N, H, W, 2) in an image of which theta (N, 2, 3) makes those from -1 to 1."""
-    if isinstance(size, tuple | list) and len(size) == 5:
-        raise Refusal("affine_grid of volumes")
-    h, w = size[2], size[3]
+    """The places (N, H, W, 2) in an image of which theta (N, 2, 3) makes those from -1 to 1, or
+    (N, D, H, W, 3) in a volume."""
+    extents = size[slice(2, None)]
     theta = b.value(theta)
-    base = b.computed(Expression("affine base", (h, w, bool(align_corners))))  # (H * W, 3)
+    base = b.computed(Expression("affine places", (extents, bool(align_corners))))
     places = b.add("matmul", [base, permuted(b, theta, (0, 2, 1))])
-    return reshape(b, places, (shape_of(theta.name)[0], h, w, 2))
+    return reshape(b, places, Expression("grid shape", (shape_of(theta.name)[0], extents)))
 
 
 @lowers("torch.nn.functional.fold", "aten.col2im")

@@ -56,7 +56,7 @@ def _batch_norm(
     return b.add("batch_norm", [x], {"eps": eps}, [weight, bias, running_mean, running_var])
 
 
-@lowers("aten.batch_norm")
+@lowers("aten.batch_norm", "torch.batch_norm")
 def _aten_batch_norm(
     b: Builder,
     x: Value,

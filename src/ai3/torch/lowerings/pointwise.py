@@ -94,6 +94,8 @@ OPERATORS = {
     "iand": "bitwise_and",
     "ior": "bitwise_or",
     "ixor": "bitwise_xor",
+    "ilshift": "bitwise_left_shift",
+    "irshift": "bitwise_right_shift",
     "mod": "remainder",
     "pow": "pow",
     "ipow": "pow",

@@ -13,7 +13,9 @@ from ai3.torch.lowerings.table import Builder, lowers
 from ai3.torch.stand_ins import Refusal, Value
 
 
-@lowers("torch.matmul", "Tensor.matmul", "_operator.matmul", "torch.bmm", "Tensor.bmm", "torch.mm")
+@lowers(
+    "_operator.matmul", *(f"{p}.{n}" for n in ("matmul", "bmm", "mm") for p in ("torch", "Tensor"))
+)
 def matmul(b: Builder, x: Any, y: Any) -> Value:
     return b.add("matmul", [x, y])
 
@@ -103,7 +105,7 @@ def additive(b: Builder, mask: Any) -> Any:
     """A mask that is added to the scores; of truth values, which say what takes part, made so."""
     if isinstance(mask, torch.Tensor) and mask.dtype == torch.bool:
         return torch.zeros(mask.shape, dtype=b.dtype).masked_fill(~mask, -math.inf)
-    if isinstance(mask, Value) and mask.dtype == torch.bool:
+    if isinstance(mask, Value) and b.dtype_of(mask) == torch.bool:
         return pointwise(b, "where(mask, 0.0, -inf)", mask=mask)
     return mask
 

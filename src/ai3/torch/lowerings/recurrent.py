@@ -179,7 +179,7 @@ def _aten_cell(cell: str) -> Any:
 
 
 for _mode, _cell_name in CELLS.items():
-    lowers(f"aten.{_mode.lower()}")(_aten_layers(_cell_name))
+    lowers(f"aten.{_mode.lower()}", f"torch.{_mode.lower()}")(_aten_layers(_cell_name))
     lowers(f"aten.{_mode.lower()}_cell", f"torch.{_mode.lower()}_cell")(_aten_cell(_cell_name))
 
 MODULES: dict[type[nn.Module], Any] = {

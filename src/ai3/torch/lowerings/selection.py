@@ -1,11 +1,10 @@
-"""Elements chosen by indices, repeated, and put into another order."""
+"""Elements repeated, chosen by their places, and put into another order."""
 
 from typing import Any
 
 import torch
 
 from ai3.graph.expression import Expression, shape_of
-from ai3.torch.lowerings.movement import picked, plain_index
 from ai3.torch.lowerings.pointwise import pointwise
 from ai3.torch.lowerings.shapes import expand, permuted, rank, reshape, spread, unsqueeze
 from ai3.torch.lowerings.table import Builder, lowers
@@ -19,29 +18,6 @@ def _flip(b: Builder, x: Value, *dims: Any) -> Value:
 
 lowers("torch.fliplr", "Tensor.fliplr")(lambda b, x: _flip(b, x, 1))
 lowers("torch.flipud", "Tensor.flipud")(lambda b, x: _flip(b, x, 0))
-
-
-@lowers("torch.index_select", "Tensor.index_select")
-def _index_select(b: Builder, x: Any, dim: int, index: Any) -> Value:
-    index = plain_index(index)
-    if isinstance(index, int):
-        index = [index]
-    return picked(b, b.value(x), dim, index)[0]
-
-
-@lowers("torch.gather", "Tensor.gather")
-def _gather(b: Builder, x: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Value:
-    return b.add("gather", [x, index], {"dim": dim})
-
-
-@lowers("torch.nn.functional.embedding")
-def _embedding(b: Builder, input: Any, weight: Any, *_: Any, **__: Any) -> Value:
-    return b.add("index_select", [weight, input], {"dim": 0})
-
-
-@lowers("aten.embedding", "torch.embedding")
-def _aten_embedding(b: Builder, weight: Any, indices: Any, *_: Any, **__: Any) -> Value:
-    return _embedding(b, indices, weight)
 
 
 @lowers("Tensor.repeat", "torch.tile", "Tensor.tile", "aten.repeat")
@@ -149,7 +125,7 @@ def _one_hot(b: Builder, x: Value, num_classes: int = -1) -> Value:
     return pointwise(b, "int64(x)", x=equal)
 
 
-@lowers("torch.functional.meshgrid", "torch.meshgrid", "aten.meshgrid")
+@lowers("torch.functional.meshgrid", "torch._VF.meshgrid")
 def _meshgrid(b: Builder, *tensors: Any, indexing: str = "ij") -> tuple[Value, ...]:
     parts = (
         list(tensors[0])

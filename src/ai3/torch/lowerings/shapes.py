@@ -1,6 +1,7 @@
 """Shapes as numbers, and other shapes of the same elements."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,11 +16,11 @@ def _getattr(b: Builder, x: Value, name: str) -> Any:
     known: dict[str, Callable[[], Any]] = {
         "shape": lambda: shape_of(x.name),
         "ndim": lambda: rank(x),
-        "dtype": lambda: x.dtype or b.dtype,
+        "dtype": lambda: b.dtype_of(x),
         "device": lambda: torch.device("cpu"),
         "is_cuda": lambda: False,
         "requires_grad": lambda: False,
-        "data": lambda: x,
+        "data": lambda: replace(x, view=View(x, lambda value: value)),
         "T": lambda: permuted(b, x, Expression("reversed", (rank(x),))),
         "mT": lambda: transpose(b, x, -1, -2),
     }
@@ -52,7 +53,19 @@ def rank(x: Value) -> Expression:
     return Expression("len", (shape_of(x.name),))
 
 
-@lowers("Tensor.view", "Tensor.reshape", "torch.reshape", "aten.view", "aten.reshape")
+@lowers("Tensor.reshape", "torch.reshape", "aten.reshape")
+def _reshape(b: Builder, x: Value, *shape: Any) -> Value:
+    x = b.value(x)
+    return own_or_copy(x, reshape(b, x, *shape))
+
+
+def own_or_copy(x: Value, same: Value) -> Value:
+    """The same elements as x has, in its memory or, where x is a part of another tensor, maybe in
+    memory of its own: nothing is known then of writing to one of the two."""
+    return same if x.view is None else replace(same, view=View(x, None))
+
+
+@lowers("Tensor.view", "aten.view")
 def reshape(b: Builder, x: Value, *shape: Any) -> Value:
     if len(shape) == 1 and isinstance(shape[0], torch.dtype):
         raise Refusal("view as another dtype")
@@ -64,9 +77,18 @@ def reshape(b: Builder, x: Value, *shape: Any) -> Value:
     return view(b, "reshape", x, {"shape": spread(shape)}, written)
 
 
-@lowers("Tensor.view_as", "Tensor.reshape_as")
-def _view_as(b: Builder, x: Value, other: Value) -> Value:
-    return reshape(b, x, shape_of(other.name))
+@lowers("Tensor.view_as")
+def _view_as(b: Builder, x: Value, other: Any) -> Value:
+    return reshape(b, x, _shape(other))
+
+
+@lowers("Tensor.reshape_as")
+def _reshape_as(b: Builder, x: Value, other: Any) -> Value:
+    return _reshape(b, x, _shape(other))
+
+
+def _shape(other: Any) -> Any:
+    return tuple(other.shape) if isinstance(other, torch.Tensor) else shape_of(other.name)
 
 
 @lowers("torch.unsqueeze", "Tensor.unsqueeze")
@@ -89,6 +111,11 @@ def permute(b: Builder, x: Value, *dims: Any) -> Value:
     return permuted(b, x, spread(dims))
 
 
+@lowers("aten.mT")
+def _matrices_turned(b: Builder, x: Value) -> Value:
+    return transpose(b, x, -1, -2)
+
+
 def permuted(b: Builder, x: Value, dims: Any) -> Value:
     def written(value: Value) -> Value:
         return permuted(b, value, Expression("inverse", (dims,)))
@@ -104,7 +131,7 @@ def transpose(b: Builder, x: Value, dim0: int, dim1: int) -> Value:
     return permuted(b, x, Expression("swapped", (rank(x), dim0, dim1)))
 
 
-@lowers("torch.t", "Tensor.t")
+@lowers("torch.t", "Tensor.t", "aten.numpy_T")
 def _t(b: Builder, x: Value) -> Value:
     return permuted(b, x, Expression("reversed", (rank(x),)))
 
@@ -122,8 +149,8 @@ def expand(b: Builder, x: Value, *sizes: Any) -> Value:
 
 
 @lowers("Tensor.expand_as")
-def _expand_as(b: Builder, x: Value, other: Value) -> Value:
-    return expand(b, x, shape_of(other.name))
+def _expand_as(b: Builder, x: Value, other: Any) -> Value:
+    return expand(b, x, _shape(other))
 
 
 def view(
@@ -136,7 +163,7 @@ def view(
     """A node whose output is memory of x in torch; `written` as in `View`."""
     x = b.value(x)
     made = View(x, written)
-    return Value(b.add(op, [x], attributes).name, x.memory, x.dtype, None, made)
+    return replace(b.add(op, [x], attributes), memory=x.memory, dtype=x.dtype, view=made)
 
 
 def spread(items: tuple[Any, ...]) -> Any:
@@ -159,12 +186,12 @@ def filled(b: Builder, shape: Any, value: Any, dtype: Any = None) -> Value:
 for _name, _value in (("zeros", 0.0), ("ones", 1.0), ("empty", 0.0)):
 
     def _like(b: Builder, x: Value, *, dtype: Any = None, value: float = _value, **_: Any) -> Value:
-        return filled(b, shape_of(x.name), value, dtype or x.dtype or b.dtype)
+        return filled(b, shape_of(x.name), value, dtype or b.dtype_of(x))
 
     def _new(
         b: Builder, x: Value, *size: Any, dtype: Any = None, value: float = _value, **_: Any
     ) -> Value:
-        return filled(b, spread(size), value, dtype or x.dtype or b.dtype)
+        return filled(b, spread(size), value, dtype or b.dtype_of(x))
 
     lowers(f"torch.{_name}_like")(_like)
     lowers(f"Tensor.new_{_name}", f"aten.new_{_name}")(_new)
@@ -172,14 +199,14 @@ for _name, _value in (("zeros", 0.0), ("ones", 1.0), ("empty", 0.0)):
 
 @lowers("torch.full_like")
 def _full_like(b: Builder, x: Value, fill_value: Any, *, dtype: Any = None, **_: Any) -> Value:
-    return filled(b, shape_of(x.name), fill_value, dtype or x.dtype or b.dtype)
+    return filled(b, shape_of(x.name), fill_value, dtype or b.dtype_of(x))
 
 
 @lowers("Tensor.new_full", "aten.new_full")
 def _new_full(
     b: Builder, x: Value, size: Any, fill_value: Any, *, dtype: Any = None, **_: Any
 ) -> Value:
-    return filled(b, size, fill_value, dtype or x.dtype or b.dtype)
+    return filled(b, size, fill_value, dtype or b.dtype_of(x))
 
 
 # Integers that depend on shapes

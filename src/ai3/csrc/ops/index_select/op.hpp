@@ -4,6 +4,10 @@
 //
 //   index_select  along dimension `dim` a slice for each index: the indices' shape takes its place
 //   gather        output[i][j][k] = input[index[i][j][k]][j][k] where dim is 0, and so on
+//   scatter       output[index[i][j][k]][j][k] = source[i][j][k] where dim is 0, and so on; the
+//                 array's elsewhere. The third input is the source. Attribute reduce: "set" writes,
+//                 the last of several, "sum", "prod", "amax" and "amin" combine with what is there.
+//                 An index out of range makes of its whole line along dim what it gives above.
 #pragma once
 
 #include "core/operation.hpp"
@@ -43,6 +47,31 @@ struct Gather : IndexProblem {
     void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
     static std::string_view choose(const Gather&) { return "direct"; }
 };
+
+enum class Write : std::uint8_t { set, sum, prod, amax, amin };
+
+struct Scatter : IndexProblem {
+    static constexpr std::string_view op = "scatter";
+    Scatter(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
+            int threads);
+    void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
+    static std::string_view choose(const Scatter&) { return "direct"; }
+
+    Shape source_shape;
+    Write write;
+};
+
+// What is in the array's place after `value` was written over `old`; integers wrap around.
+template <typename T>
+inline T written(Write write, bool is_bool, T old, T value) {
+    using Wrapping = std::conditional_t<std::is_integral_v<T>, std::uint64_t, T>;
+    T result = value;
+    if (write == Write::sum) result = T(Wrapping(old) + Wrapping(value));
+    if (write == Write::prod) result = T(Wrapping(old) * Wrapping(value));
+    if (write == Write::amax && !(value > old || value != value)) result = old;
+    if (write == Write::amin && !(value < old || value != value)) result = old;
+    return is_bool ? T(result != 0) : result;
+}
 
 // Index number i, from the front; negative where it is out of range.
 inline Index index_at(DType dtype, const void* indices, Index i, Index extent) {
