@@ -122,6 +122,8 @@ def test_both_swapping_functions_run_what_was_filled_in(site: Path) -> None:
     assert ran.stdout.strip() == "custom algorithms ran"
 
 
-def test_an_installed_package_holds_no_sources(site: Path) -> None:
-    assert not list(site.rglob("*.hpp"))
+def test_an_installed_package_holds_what_algorithms_include(site: Path) -> None:
+    assert (site / "ai3/csrc/ops/conv2d/op.hpp").exists()
+    assert (site / "ai3/custom/conv2d.hpp").exists()
+    assert not (site / "ai3/csrc/bindings").exists()
     assert (site / "ai3/py.typed").exists()

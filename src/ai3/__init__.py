@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from ai3 import errors, file, layers
+from ai3 import algorithms, errors, file, layers
 from ai3._core import Tensor
-from ai3.algorithms import algorithm, remove_algorithm
+from ai3.algorithms import algorithm, load_algorithm, remove_algorithm
+from ai3.compiled import include_dir
 from ai3.model import Model
 from ai3.ops import SUPPORTED_ALGORITHMS
 from ai3.selector import AlgorithmicSelector, Conv2dAlgorithms
@@ -30,8 +31,10 @@ __all__ = [
     "algorithm",
     "errors",
     "freeze",
+    "include_dir",
     "layers",
     "load",
+    "load_algorithm",
     "remove_algorithm",
     "restore",
     "swap",
@@ -226,3 +229,6 @@ def using_cublas() -> bool:
 def using_mps_and_metal() -> bool:
     """Whether the implementations can use MPS and Metal."""
     return False
+
+
+algorithms.load_installed()

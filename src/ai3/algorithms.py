@@ -1,12 +1,19 @@
 """Algorithms that come while the program runs: classes and functions of the user's."""
 
 import inspect
+import os
+import runpy
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
 from math import inf
+from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
-from ai3 import _core
+from ai3 import _core, compiled
 from ai3.errors import unknown_name
 from ai3.ops import SUPPORTED_ALGORITHMS
 from ai3.problem import Problem
@@ -90,6 +97,37 @@ def algorithm(op: str, name: str, *, arrays: str = "numpy") -> Callable[[A], A]:
     return register
 
 
+def load_algorithm(path: "str | PathLike[str]", op: str, name: str | None = None) -> str:
+    """Compile a C++ file and add what it computes as an algorithm of an operation.
+
+    The file holds the function that `custom/<op>.hpp` declares, in namespace ai3::custom, for the
+    operation `op`; it may include all headers in `include_dir()`. What was compiled of the same
+    text, headers, compiler and instruction set level is kept in the user's cache, or in the folder
+    that the environment variable AI3_CACHE names. The function may throw what derives from
+    std::exception: that arrives as a RuntimeError.
+
+    Args:
+        path: the file's.
+        op: the operation: one that has a header in `custom`.
+        name: of the algorithm; the file's name without its ending by default.
+
+    Returns:
+        The algorithm's name.
+
+    Raises:
+        ai3.errors.CompileError: a file that the compiler refuses, with what it said of the file's
+            own lines first; no compiler.
+        ValueError: an operation that has no such header, or a name that is taken.
+        OSError: a file that cannot be read.
+    """
+    file = Path(path)
+    name = file.stem if name is None else name
+    _core.load_algorithm(op, name, str(compiled.library_of(file, op)))
+    REGISTERED[op, name] = Registered(op, name, file, str(file.resolve()))
+    _refresh()
+    return name
+
+
 def remove_algorithm(op: str, name: str) -> None:
     """Take back what `algorithm` added. Networks that were planned with it keep it.
 
@@ -103,6 +141,36 @@ def remove_algorithm(op: str, name: str) -> None:
             _core.remove_algorithm(*key)
             del REGISTERED[key]
     _refresh()
+
+
+def load_installed() -> None:
+    """Add what the environment variable AI3_ALGORITHMS names, paths of C++ and Python files, and
+    what packages bring by the entry point group "ai3.algorithms". What fails is warned of."""
+    for path in filter(None, os.environ.get("AI3_ALGORITHMS", "").split(os.pathsep)):
+        _tried(path, partial(_load_file, Path(path)))
+    for point in metadata.entry_points(group="ai3.algorithms"):
+        _tried(f"{point.name} of {point.value}", point.load)
+
+
+def _tried(what: str, load: Callable[[], Any]) -> None:
+    try:
+        load()
+    except Exception as error:
+        warnings.warn(
+            f"the algorithms of {what} were not loaded: {error!r}", RuntimeWarning, stacklevel=2
+        )
+
+
+def _load_file(path: Path) -> None:
+    """A Python file, which is run, or a C++ file with functions of one or more operations."""
+    if path.suffix == ".py":
+        runpy.run_path(str(path))
+        return
+    ops = compiled.operations_in(path)
+    if not ops:
+        raise ValueError(f"it has no function of {', '.join(compiled.operations())}")
+    for op in ops:
+        load_algorithm(path, op)
 
 
 def _refresh() -> None:

@@ -63,3 +63,12 @@ def unknown_name(kind: str, name: object, valid: Iterable[str]) -> SelectionErro
     near = get_close_matches(str(name), valid, n=1)
     hint = f", did you mean {near[0]!r}?" if near else "."
     return SelectionError(f"{kind}: {name!r} is unknown{hint} Valid: {', '.join(map(repr, valid))}")
+
+
+class CompileError(ValueError):
+    """A C++ file that does not become an algorithm; `path` is the file's, None where there is no
+    compiler."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path = path
+        super().__init__(reason if path is None else f"{path} is no algorithm: {reason}")

@@ -195,6 +195,11 @@ def add_algorithm(op: str, name: str, torch: bool, answers: object) -> None:
     weights, which makes a function of inputs, output and workspace. Arrays are torch's or NumPy's.
     """
 
+def load_algorithm(op: str, name: str, path: str) -> None:
+    """
+    The same for one in a library that was compiled with plugin/library.cpp at this level.
+    """
+
 def remove_algorithm(op: str, name: str) -> None:
     """Removes an algorithm that was added."""
 

@@ -1,6 +1,7 @@
-// Algorithms written in Python.
+// Algorithms written in Python, or compiled while the program runs.
 #include "core/external.hpp"
 
+#include <dlfcn.h>
 #include <nanobind/stl/string.h>
 
 #include "bindings/array.hpp"
@@ -152,6 +153,19 @@ void bind_external(nb::module_& module) {
         "`answers` has refusal, workspace_bytes and cost of a description, and plan of that and "
         "the\nweights, which makes a function of inputs, output and workspace. Arrays are torch's "
         "or NumPy's.");
+    module.def(
+        "load_algorithm",
+        [](const std::string& op, const std::string& name, const std::string& path) {
+            // It stays loaded: plans may live as long as the process.
+            void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+            if (!library) throw std::runtime_error(dlerror());
+            using Make = NamedAlgorithm* (*)(const char*);
+            const auto make = reinterpret_cast<Make>(dlsym(library, "ai3_make_algorithm"));
+            if (!make) throw std::runtime_error(dlerror());
+            operation(op).add(AlgorithmTable::Pointer(make(name.c_str())));
+        },
+        nb::arg("op"), nb::arg("name"), nb::arg("path"),
+        "The same for one in a library that was compiled with plugin/library.cpp at this level.");
     module.def(
         "remove_algorithm",
         [](const std::string& op, const std::string& name) { operation(op).remove(name); },

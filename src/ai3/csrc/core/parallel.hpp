@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #ifdef AI3_STD_THREADS
 #include <thread>
 #include <vector>
@@ -39,8 +40,22 @@ inline int threads_worth(double work, double least, int threads) {
 inline thread_local std::int64_t loops_without_team = 0;
 
 // Calls work(thread) for thread 0 and as many others below `threads` as there are, at a time.
+// Where AI3_TASKS_THROW is defined, as for files of users', the first exception leaves the loop.
 template <typename Work>
-void on_threads(int threads, Work&& work) {
+void on_threads(int threads, Work&& unguarded) {
+#ifdef AI3_TASKS_THROW
+    std::exception_ptr thrown;
+    std::atomic_flag caught;
+    auto work = [&](int thread) {
+        try {
+            unguarded(thread);
+        } catch (...) {
+            if (!caught.test_and_set()) thrown = std::current_exception();
+        }
+    };
+#else
+    auto& work = unguarded;
+#endif
     if (Team* team = Team::current()) return team->run(threads, work);
     ++loops_without_team;
 #ifdef AI3_STD_THREADS
@@ -51,6 +66,9 @@ void on_threads(int threads, Work&& work) {
 #else
 #pragma omp parallel num_threads(threads)
     work(omp_get_thread_num());
+#endif
+#ifdef AI3_TASKS_THROW
+    if (thrown) std::rethrow_exception(thrown);
 #endif
 }
 

@@ -1,0 +1,217 @@
+"""Algorithms in C++ files that are compiled while the program runs."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import ai3
+from ai3 import compiled
+from ai3.algorithms import REGISTERED
+
+CONV2D = """
+#include "ops/conv2d/op.hpp"
+BEFORE
+namespace ai3::custom {
+template <typename T>
+void conv2d(const Conv2d& p, const T* input, const T* weight, const T* bias, T* output) {
+    parallel_for(p.threads, p.N * p.OC, [&](Index i, int) {
+        const Index n = i / p.OC, oc = i % p.OC;
+        for (Index oh = 0; oh < p.OH; ++oh)
+            for (Index ow = 0; ow < p.OW; ++ow) {
+                T total = bias ? bias[oc] : T(0);
+                for (Index ic = 0; ic < p.group_ic(); ++ic)
+                    for (Index kh = 0; kh < p.KH; ++kh)
+                        for (Index kw = 0; kw < p.KW; ++kw) {
+                            const Index ih = oh * p.stride_h + kh * p.dilation_h - p.pad_top;
+                            const Index iw = ow * p.stride_w + kw * p.dilation_w - p.pad_left;
+                            const Index c = oc / p.group_oc() * p.group_ic() + ic;
+                            if (ih >= 0 && ih < p.IH && iw >= 0 && iw < p.IW)
+                                total += input[((n * p.IC + c) * p.IH + ih) * p.IW + iw] *
+                                         weight[((oc * p.group_ic() + ic) * p.KH + kh) * p.KW + kw];
+                        }
+                output[((n * p.OC + oc) * p.OH + oh) * p.OW + ow] = total + T(ADDED);
+            }
+    });
+}
+}
+"""
+
+RELU = """
+#include <stdexcept>
+
+#include "ops/relu/op.hpp"
+
+namespace ai3::custom {
+inline void relu(const Relu& p, const float* input, float* output) {
+    parallel_for(p.threads, elements(p.shape), [&](Index i, int) {
+        if (input[i] == 13) throw std::runtime_error("thirteen");
+        output[i] = input[i] > 0 ? input[i] : -7;
+    });
+}
+}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AI3_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    yield
+    for op, name in list(REGISTERED):
+        ai3.remove_algorithm(op, name)
+
+
+def written(folder: Path, text: str, added: str = "0", before: str = "") -> Path:
+    path = folder / "mine.cpp"
+    path.write_text(text.replace("ADDED", added).replace("BEFORE", before))
+    return path
+
+
+def added_by(name: str) -> float:
+    """What the convolution of that name adds to the right result."""
+    conv, x = nn.Conv2d(2, 2, 1), torch.randn(1, 2, 3, 3)
+    with torch.no_grad():
+        model = ai3.swap_backend(conv, {"conv2d": name})
+        difference = torch.as_tensor(model(x)) - conv(x)
+    assert torch.allclose(difference, difference.mean(), atol=1e-4)
+    return round(float(difference.mean()), 2)
+
+
+def test_a_convolution_and_what_is_kept_of_it(tmp_path: Path) -> None:
+    (tmp_path / "own.h").write_text("constexpr int own = 5;\n")
+    path = written(tmp_path, CONV2D, "own", '#include "own.h"')
+    assert ai3.load_algorithm(path, op="conv2d") == "mine"
+    assert "mine" in ai3.SUPPORTED_ALGORITHMS["conv2d"]
+    assert added_by("mine") == 5
+    # Of the same text nothing is compiled, and it takes no time.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_compile", None)
+        start = time.perf_counter()
+        ai3.load_algorithm(path, op="conv2d", name="again")
+        assert time.perf_counter() - start < 1
+    assert added_by("again") == 5
+    # Another text, and another text of what it includes, are others.
+    (tmp_path / "own.h").write_text("constexpr int own = 6;\n")
+    ai3.load_algorithm(path, op="conv2d")
+    assert added_by("mine") == 6 and added_by("again") == 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_in_networks(tmp_path: Path, dtype: torch.dtype) -> None:
+    ai3.load_algorithm(written(tmp_path, CONV2D), op="conv2d", name="loops")
+    net = nn.Sequential(
+        nn.Conv2d(4, 6, 3, padding=1, groups=2),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, (3, 2), stride=2, dilation=2, bias=False),
+    ).to(dtype)
+    x = torch.randn(2, 4, 12, 13, dtype=dtype)
+    expected = net(x).detach()
+    model = ai3.swap_backend(net, {"conv2d": "loops"}, tuple(x.shape))
+    assert [n.algorithm for n in model.profile(x)] == ["loops", "direct", "loops"]
+    torch.testing.assert_close(torch.as_tensor(model(x)), expected, rtol=1e-4, atol=1e-4)
+    ai3.swap_conv2d(net, "loops")
+    torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-4)
+    net(x).sum().backward()
+    assert net[0].weight.grad is not None
+
+
+def test_exceptions_and_types(tmp_path: Path) -> None:
+    ai3.load_algorithm(written(tmp_path, RELU), op="relu", name="sevens")
+    model = ai3.swap_backend(nn.ReLU(), {"relu": "sevens"})
+    x = torch.linspace(-10.0, 12.0, 1000)
+    wanted = torch.where(x > 0, x, -7.0)
+    assert torch.equal(torch.as_tensor(model(x)), wanted)
+    x[700] = 13
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="thirteen"):
+            model(x)
+    x[700] = wanted[700]
+    assert torch.equal(torch.as_tensor(model(x)), wanted)
+    with pytest.raises(ai3.errors.UnsupportedAlgorithmError, match="not written for float64"):
+        model(x.double())
+
+
+def test_what_the_compiler_says(tmp_path: Path) -> None:
+    path = written(tmp_path, CONV2D.replace("T total = bias", "T total == bias"))
+    with pytest.raises(ai3.errors.CompileError) as caught:
+        ai3.load_algorithm(path, op="conv2d")
+    first, second = str(caught.value).splitlines()[:2]
+    line = 1 + path.read_text()[: path.read_text().index("total ==")].count("\n")
+    assert first.startswith(f"{path} is no algorithm: {path.resolve()}:{line}:")
+    assert "error:" in first + second and not REGISTERED
+
+
+@pytest.mark.parametrize(
+    ("op", "text", "match"),
+    [
+        ("conv2d", "void other() {}", r"no function conv2d in namespace ai3::custom; begin with"),
+        ("conv2d", "void conv2d(int);", r"no function conv2d in namespace ai3::custom"),
+        ("conv3d", CONV2D, r"operation of a C\+\+ algorithm: 'conv3d'.*'conv2d'"),
+        ("softmax", CONV2D, r"operation of a C\+\+ algorithm: 'softmax'.*'relu'"),
+    ],
+)
+def test_what_is_no_algorithm(tmp_path: Path, op: str, text: str, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        ai3.load_algorithm(written(tmp_path, text), op=op)
+    with pytest.raises(OSError, match="nowhere"):
+        ai3.load_algorithm(tmp_path / "nowhere.cpp", op="conv2d")
+
+
+def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, CONV2D, "99")
+    monkeypatch.setenv("CXX", "no-such-compiler -O1")
+    with pytest.raises(ai3.errors.CompileError, match="CXX names 'no-such-compiler'"):
+        ai3.load_algorithm(path, op="conv2d")
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ai3.errors.CompileError, match="apt install"):
+        ai3.load_algorithm(path, op="conv2d")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("op", compiled.operations())
+def test_every_operation(op: str, tmp_path: Path) -> None:
+    """The headers as they are compile: the function is declared, for no type."""
+    text = (compiled.PACKAGE / "custom" / f"{op}.hpp").read_text().replace("#pragma once", "")
+    name = ai3.load_algorithm(written(tmp_path, text), op=op)
+    assert name in ai3.SUPPORTED_ALGORITHMS[op]
+
+
+def test_the_environment_loads_files(tmp_path: Path) -> None:
+    (tmp_path / "cpp").mkdir()
+    cpp = written(tmp_path / "cpp", CONV2D)
+    python = tmp_path / "taps.py"
+    python.write_text(
+        'import ai3\n@ai3.algorithm("relu", "ours")\ndef ours(problem, x, y): y[:] = abs(x)\n'
+    )
+    code = (
+        "import ai3; print('mine' in ai3.SUPPORTED_ALGORITHMS['conv2d'], "
+        "'ours' in ai3.SUPPORTED_ALGORITHMS['relu'])"
+    )
+
+    def run(*paths: Any) -> Any:
+        own = {**os.environ, "AI3_ALGORITHMS": os.pathsep.join(map(str, paths))}
+        return subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True)
+
+    both = run(cpp, python)
+    assert both.stdout.strip() == "True True", both.stderr
+    assert not both.stderr
+    # What cannot be loaded is said once, and stops nothing.
+    python.write_text("import ai3\nraise KeyError('broken')\n")
+    one = run(python, cpp, tmp_path / "nowhere.py")
+    assert one.stdout.strip() == "True False"
+    assert one.stderr.count("KeyError('broken')") == 1 and one.stderr.count("nowhere.py") >= 1
