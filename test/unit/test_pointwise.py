@@ -189,6 +189,101 @@ def test_broadcasting_and_reuse(core: ModuleType, shapes: list[Any], threads: in
         torch.testing.assert_close(actual, expected)
 
 
+CHEAP = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "leaky_relu": TORCH["leaky_relu"],
+}
+CHEAP_OF_ONE = ("abs", "neg", "sign", "square", "reciprocal", "relu")
+"""What is computed in chains that stay in registers."""
+SIZES = [1, 3, 16, 17, 255, 256, 257, 1023, 1024, 1025, 3001]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_chains(core: ModuleType, dtype: torch.dtype, size: int) -> None:
+    """Each function beside a number, an element, an array and a row, in both orders."""
+    x, y = torch.randn(2, size, dtype=dtype), torch.randn(2, size, dtype=dtype)
+    row, one = torch.randn(size, dtype=dtype), torch.randn((), dtype=dtype)
+    program, expected = ["mul(x0, 1)"], x
+    number = torch.tensor(0.75, dtype=dtype)
+    for name, function in CHEAP.items():
+        for word, other in (("0.75", number), ("x1", y), ("x2", row), ("x3", one)):
+            for first in (True, False):
+                last = f"t{len(program) - 1}"
+                program.append(f"{name}({last}, {word})" if first else f"{name}({word}, {last})")
+                expected = function(expected, other) if first else function(other, expected)
+    for name in CHEAP_OF_ONE:
+        last = len(program) - 1
+        program += [f"{name}(t{last})", f"sub(x1, t{last + 1})"]
+        expected = y - torch_function(name)(expected)
+    assert expected.isfinite().all() and len(expected.unique()) > size / 2
+    for threads in (1, 2):
+        problem = make_problem(
+            core, "pointwise", [x, y, row, one], threads=threads, program="; ".join(program)
+        )
+        assert_same_bits(problem.run("direct", x, y, row, one).torch(), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_chains_give_each_value_that_is_read(core: ModuleType, dtype: torch.dtype) -> None:
+    """By their own later functions, by other steps, twice by one, and as the result."""
+    x, y = torch.randn(700, dtype=dtype), torch.randn(700, dtype=dtype)
+    a = x + 1
+    b = a * y
+    c = (b - a).abs()
+    for program, expected in (
+        ("add(x0, 1); mul(t0, x1); sub(t1, t0); abs(t2)", c),
+        ("add(x0, 1); mul(t0, x1); sub(t1, t0); abs(t2); maximum(t3, t1); mul(t4, t0)",
+         torch.maximum(c, b) * a),
+        ("add(x0, 1); mul(t0, t0); sub(t1, t0)", a * a - a),
+        ("add(x0, 1); mul(t0, x1); gt(t0, t1); where(t2, t0, t1)", torch.where(a > b, a, b)),
+        ("add(x0, 1); mul(x1, 2); sub(t0, t1); sub(t1, t2)", y * 2 - (a - y * 2)),
+        ("add(x0, 1); mul(t0, x1); mul(t0, 1)", a),
+    ):  # fmt: skip
+        problem = make_problem(core, "pointwise", [x, y], program=program)
+        assert_same_bits(problem.run("direct", x, y).torch(), expected)
+        assert_same_bits(run_in_place(core, problem, "direct", x, y), expected)
+
+
+def test_long_chains(core: ModuleType) -> None:
+    inputs = [torch.randn(300) for _ in range(40)]
+    program = "; ".join(
+        ["add(x0, x1)", *(f"sub(t{i}, x{i + 2})" for i in range(38))]
+        + [f"add(t{38 + i}, t{i})" for i in range(38)]
+    )
+    values = [inputs[0] + inputs[1]]
+    for x in inputs[2:]:
+        values.append(values[-1] - x)
+    expected = values[-1]
+    for value in values[:38]:
+        expected = expected + value
+    problem = make_problem(core, "pointwise", inputs, program=program)
+    assert_same_bits(problem.run("direct", *inputs).torch(), expected)
+
+
+def test_chains_keep_nan_and_signs_of_zero(core: ModuleType) -> None:
+    nan, inf = float("nan"), float("inf")
+    values = torch.tensor([nan, inf, -inf, 0.0, -0.0, 1.0, -1.0, 1e-45])
+    x, y = (v.reshape(-1).repeat(5) for v in torch.meshgrid(values, values, indexing="ij"))
+    for program, expected in (
+        ("maximum(x0, x1)", torch.where((x > y) | x.isnan(), x, y)),
+        ("minimum(x0, x1)", torch.where((x < y) | x.isnan(), x, y)),
+        ("sub(x0, x1); neg(t0)", -(x - y)),
+        ("abs(x0); neg(t0)", -x.abs()),
+        ("relu(x0)", torch.where(x < 0, torch.zeros(()), x)),
+        ("reciprocal(x0)", 1 / x),
+    ):
+        problem = make_problem(core, "pointwise", [x, y], program=program)
+        actual = problem.run("direct", x, y).torch()
+        assert_same_bits(actual, expected)
+        assert torch.equal(actual.signbit()[~x.isnan()], expected.signbit()[~x.isnan()])
+
+
 def test_the_result_may_be_computed_early(core: ModuleType) -> None:
     x = torch.randn(1000)
     for actual in run(core, "mul(x0, 2); float32(t0)", x):

@@ -1,0 +1,114 @@
+// The functions of pointwise programs that have vectors.
+#pragma once
+
+#include "ops/pointwise/functions.hpp"
+
+namespace ai3 {
+
+// Those of so few instructions that writing their operands to memory and reading them again would
+// take longer.
+constexpr bool is_cheap(Function function) {
+    switch (function) {
+        case Function::abs_:
+        case Function::neg_:
+        case Function::sign_:
+        case Function::square_:
+        case Function::add_:
+        case Function::sub_:
+        case Function::mul_:
+        case Function::maximum_:
+        case Function::minimum_:
+        case Function::div_:
+        case Function::reciprocal_:
+        case Function::relu_:
+        case Function::relu6_:
+        case Function::leaky_relu_:
+        case Function::hardswish_:
+        case Function::hardsigmoid_:
+            return true;
+        default:
+            return false;
+    }
+}
+
+// Whether one of the others has.
+template <Function F, typename T>
+constexpr bool has_vectors() {
+    switch (F) {
+        case Function::exp_:
+        case Function::expm1_:
+        case Function::tanh_:
+        case Function::sigmoid_:
+        case Function::silu_:
+        case Function::gelu_:
+        case Function::gelu_tanh_:
+        case Function::elu_:
+            return std::is_floating_point_v<T>;
+        case Function::erf_:
+            return std::is_same_v<T, double>;
+        default:
+            return false;
+    }
+}
+
+template <Function F, typename T>
+inline Vec<T> vectors(Vec<T> x, Vec<T> y) {
+    switch (F) {
+        case Function::abs_:
+            return magnitude<T>(x);
+        case Function::neg_:
+            return -x;
+        case Function::sign_:
+            return (x > T(0) ? broadcast(T(1)) : Vec<T>{}) -
+                   (x < T(0) ? broadcast(T(1)) : Vec<T>{});
+        case Function::square_:
+            return x * x;
+        case Function::add_:
+            return x + y;
+        case Function::sub_:
+            return x - y;
+        case Function::mul_:
+            return x * y;
+        case Function::maximum_:
+            return (x > y) | (x != x) ? x : y;
+        case Function::minimum_:
+            return (x < y) | (x != x) ? x : y;
+        case Function::div_:
+            return x / y;
+        case Function::reciprocal_:
+            return T(1) / x;
+        case Function::relu_:
+            return x < T(0) ? Vec<T>{} : x;
+        case Function::relu6_:
+            return activate<Activation::relu6>(T(1), x);
+        case Function::leaky_relu_:
+            return x < T(0) ? x * y : x;
+        case Function::hardswish_:
+            return activate<Activation::hardswish>(T(1), x);
+        case Function::hardsigmoid_:
+            return activate<Activation::hardsigmoid>(T(1), x);
+        case Function::exp_:
+            return exp<T>(x);
+        case Function::expm1_:
+            return expm1<T>(x);
+        case Function::tanh_:
+            return tanh<T>(x);
+        case Function::sigmoid_:
+            return activate<Activation::sigmoid>(T(1), x);
+        case Function::silu_:
+            return activate<Activation::silu>(T(1), x);
+        case Function::gelu_:
+            return gelu<T>(x);
+        case Function::gelu_tanh_:
+            return activate<Activation::gelu_tanh>(T(1), x);
+        case Function::elu_:
+            return x < T(0) ? y * expm1<T>(x) : x;
+        case Function::erf_:
+            if constexpr (std::is_same_v<T, double>) return erf(x);
+            return x;
+        default:
+            return x;
+    }
+}
+
+}  // namespace ai3
