@@ -26,8 +26,9 @@ constexpr DType computed_as(DType dtype) {
 
 using Kernel = void (*)(const void* const* operands, void* result, Index n);
 
+// Flattened, as the compiler would not inline all of so many.
 template <Function F, typename T, typename R>
-void apply(const void* const* operands, void* result, Index n) {
+[[gnu::flatten]] void apply(const void* const* operands, void* result, Index n) {
     constexpr FunctionRow row = function_rows[std::size_t(F)];
     using First = std::conditional_t<row.kind == Kind::select, std::uint8_t, T>;
     const auto* x = static_cast<const First*>(operands[0]);

@@ -1,6 +1,8 @@
 // The functions of pointwise programs that have vectors.
 #pragma once
 
+#include "kernels/power.hpp"
+#include "kernels/sine.hpp"
 #include "ops/pointwise/functions.hpp"
 
 namespace ai3 {
@@ -31,12 +33,16 @@ constexpr bool is_cheap(Function function) {
     }
 }
 
-// Whether one of the others has.
+// Whether one of the others has. Vectors of 16 bytes take longer than the C library for what is
+// computed in double or with fused multiplication.
 template <Function F, typename T>
 constexpr bool has_vectors() {
+    constexpr bool wide = AI3_VECTOR_BYTES > 16;
     switch (F) {
         case Function::exp_:
         case Function::expm1_:
+        case Function::log_:
+        case Function::log1p_:
         case Function::tanh_:
         case Function::sigmoid_:
         case Function::silu_:
@@ -44,6 +50,11 @@ constexpr bool has_vectors() {
         case Function::gelu_tanh_:
         case Function::elu_:
             return std::is_floating_point_v<T>;
+        case Function::pow_:
+            return wide && std::is_floating_point_v<T>;
+        case Function::sin_:
+        case Function::cos_:
+            return wide ? std::is_floating_point_v<T> : std::is_same_v<T, double>;
         case Function::erf_:
             return std::is_same_v<T, double>;
         default:
@@ -103,6 +114,16 @@ inline Vec<T> vectors(Vec<T> x, Vec<T> y) {
             return activate<Activation::gelu_tanh>(T(1), x);
         case Function::elu_:
             return x < T(0) ? y * expm1<T>(x) : x;
+        case Function::log_:
+            return log<T>(x);
+        case Function::log1p_:
+            return log1p<T>(x);
+        case Function::pow_:
+            return pow<T>(x, y);
+        case Function::sin_:
+            return sin<T>(x);
+        case Function::cos_:
+            return cos<T>(x);
         case Function::erf_:
             if constexpr (std::is_same_v<T, double>) return erf(x);
             return x;
