@@ -9,8 +9,8 @@ namespace {
 // Vectors that go through a chain together.
 constexpr int together = accumulators > 16 ? 16 : 8;
 
-// N vectors from element `at` on, or the elements of one that are in `mask`.
-template <typename T, int N>
+// Whole vectors from an address on, or the elements of one that are in `mask`.
+template <typename T>
 struct Whole {
     Vec<T> load(const T* p, int v) const { return ai3::load(p + v * lanes<T>); }
     void store(T* p, int v, Vec<T> x) const { ai3::store(p + v * lanes<T>, x); }
@@ -78,11 +78,14 @@ template <typename T, int N, typename Access>
 template <typename T>
 void chain(const std::vector<Link>& links, const void* const* operands, void* const* results,
            Index n) {
-    constexpr Index W = lanes<T>, step = together * W;
+    constexpr Index W = lanes<T>;
     Index i = 0;
-    for (; i + step <= n; i += step)
-        run<T, together>(links, operands, results, i, Whole<T, together>{});
-    for (; i + W <= n; i += W) run<T, 1>(links, operands, results, i, Whole<T, 1>{});
+    const auto by = [&]<int N>(std::integral_constant<int, N>) {
+        for (; i + N * W <= n; i += N * W) run<T, N>(links, operands, results, i, Whole<T>{});
+    };
+    by(std::integral_constant<int, together>{});
+    by(std::integral_constant<int, 4>{});
+    by(std::integral_constant<int, 1>{});
     if (i < n) run<T, 1>(links, operands, results, i, Part<T>{LaneMask<T>::first(n - i)});
 }
 

@@ -50,7 +50,7 @@ template <Function F, typename T, typename R>
     }
 }
 
-// The kernel of a function for operands of a computed dtype; none where chains have it.
+// The kernel of a function for operands of a computed dtype.
 template <Function F>
 Kernel kernel_of(DType dtype) {
     constexpr Kind kind = function_rows[std::size_t(F)].kind;
@@ -62,7 +62,6 @@ Kernel kernel_of(DType dtype) {
     if constexpr (kind != Kind::logic && kind != Kind::bits) {
         const auto typed = [](auto zero) -> Kernel {
             using T = decltype(zero);
-            if constexpr (std::is_floating_point_v<T> && is_cheap(F)) return nullptr;
             return apply<F, T, std::conditional_t<truth, std::uint8_t, T>>;
         };
         if (is_real(dtype)) return with_type(dtype, typed);
@@ -146,9 +145,10 @@ std::vector<Dimension> merged(const Pointwise& p) {
 using Value = std::size_t;
 
 struct Step {
-    Kernel kernel;  // null where it is a chain
+    Kernel kernel;
     std::vector<Value> operands;
     std::vector<Value> results;  // registers
+    // Where links are more than one, they are computed instead.
     Chain chain = nullptr;
     std::vector<Link> links = {};
 };
@@ -255,15 +255,15 @@ class PointwisePlan final : public Plan {
     // A cheap function as the next link of the last step's chain, or of a new one.
     Value link(Function function, DType dtype, const std::vector<Value>& operands) {
         const Chain chain = chain_of(dtype);
-        const bool next = goes_on(chain, operands), binary = operands.size() == 2;
-        const bool through_second =
-            binary && (next ? operands[1] == steps_.back().results.back() : is_number(operands[0]));
-        if (!next) steps_.push_back({nullptr, {operands[through_second]}, {}, chain});
+        const bool next = goes_on(chain, operands);
+        const bool through_second = next && operands[0] != steps_.back().results.back();
+        if (!next)
+            steps_.push_back({kernels[std::size_t(function)](dtype), {operands[0]}, {}, chain});
         Step& step = steps_.back();
         // What the chain is by then is written, unless drop_unread finds no use for it.
         if (next) step.links.push_back({});
         Beside beside = Beside::nothing;
-        if (binary) {
+        if (operands.size() == 2) {
             const Value other = operands[!through_second];
             beside = is_number(other) ? through_second ? Beside::number_before : Beside::number
                      : through_second ? Beside::array_before
@@ -385,7 +385,7 @@ class PointwisePlan final : public Plan {
                 for (std::size_t r = 0; r < step.results.size(); ++r)
                     results[r] = at(step.results[r]);
                 if (into_output && &step == &steps_.back()) results[step.results.size() - 1] = out;
-                if (step.chain)
+                if (step.links.size() > 1)
                     step.chain(step.links, operands, results, n);
                 else
                     step.kernel(operands, results[0], n);
