@@ -21,6 +21,11 @@ constexpr std::array long_log_tail{
     0.39999999999999997013, 0.28571428571432928206, 0.22222222220347621758, 0.18181818547208605728,
     0.15384577361058137052, 0.13335587897131311607, 0.11688490460975649522, 0.11884001444872339297};
 
+// x, or `least` where x is not more, or is NaN.
+inline Vec<double> more_than(Vec<double> x, double least) {
+    return x > least ? x : broadcast(least);
+}
+
 // x^y for x and y that are floats, the first positive and finite, to 30 bits where that is a float.
 inline Vec<double> short_power(Vec<double> x, Vec<double> y) {
     using E = Elementary<double>;
@@ -34,7 +39,7 @@ inline Vec<double> short_power(Vec<double> x, Vec<double> y) {
     const Vec<double> f = m - 1.0, s = f / (f + 2.0), z = s * s;
     const Vec<double> log = f - s * (f - z * polynomial<double>(short_log_tail, z));
     const Vec<double> power = (n + log * 1.442695040888963407) * y;
-    const Vec<double> within = at_least<double>(at_most<double>(power, 200), -200);
+    const Vec<double> within = at_most<double>(more_than(power, -200), 200);
     const Vec<double> whole = (within + E::round) - E::round;
     const Vec<double> r = (within - whole) * 0.69314718055994530942;
     const Vec<double> part = polynomial<double>(exp_tail, r) * (r * r) + r + 1.0;
@@ -94,8 +99,7 @@ inline Vec<double> long_power(Vec<double> x, Vec<double> y) {
     const Sum log = long_log(x);
     const auto [power, rest] = product(y, log.high);
     const auto usual = (power < E::exp_most) & (power > E::exp_least);
-    auto [n, r] =
-        reduced<double>(at_least<double>(at_most<double>(power, E::exp_most), E::exp_least));
+    auto [n, r] = reduced<double>(at_most<double>(more_than(power, E::exp_least), E::exp_most));
     r += usual ? rest + y * log.low : Vec<double>{};
     return scaled<double>(polynomial<double>(E::exp_tail, r) * (r * r) + r + 1.0, n);
 }

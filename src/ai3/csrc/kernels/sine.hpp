@@ -70,7 +70,8 @@ inline Vec<double> sin_of_parts(Vec<double> n, Vec<double> r, Vec<double> low) {
         sine += low * most;
         cosine += ((1.0 - most) - half) - r * low;
     }
-    const VecIndex<double> quarter = integer<double>(n);
+    // Of any n, as lanes beyond turns_most come along: its lowest bits.
+    const auto quarter = (VecIndex<double>)(n + Elementary<double>::round);
     const Vec<double> size = (quarter & 1) != 0 ? most + cosine : r + sine;
     return (Vec<double>)((VecIndex<double>)size ^ ((quarter & 2) << 62));
 }
