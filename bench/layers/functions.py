@@ -127,7 +127,27 @@ def _transposed(shape: Shape, weight: Shape, stride: int, padding: int) -> Work:
     )
 
 
+def _pointwise(program: str, function: Callable[..., torch.Tensor], inputs: int = 1) -> Work:
+    return Work(((2, 1024, 1024),) * inputs, function, {"program": program})
+
+
 WORK: dict[str, list[Work]] = {
+    "pointwise": [
+        _pointwise(
+            "mul(x0, 0.5); add(t0, 1.0); maximum(t1, -0.5); minimum(t2, 2.0); abs(t3)",
+            lambda x: (x * 0.5 + 1).clamp(-0.5, 2).abs(),
+        ),
+        _pointwise(
+            "mul(x0, 0.5); add(t0, 1.0); maximum(t1, -0.5); sub(t2, x1); abs(t3)",
+            lambda x, y: ((x * 0.5 + 1).clamp(min=-0.5) - y).abs(),
+            inputs=2,
+        ),
+        _pointwise("abs(x0); log(t0)", lambda x: x.abs().log()),
+        _pointwise("abs(x0); log1p(t0)", lambda x: x.abs().log1p()),
+        _pointwise("abs(x0); pow(t0, 1.7)", lambda x: x.abs().pow(1.7)),
+        _pointwise("sin(x0)", torch.sin),
+        _pointwise("cos(x0)", torch.cos),
+    ],
     "relu6": _activation(F.relu6),
     "leaky_relu": _activation(F.leaky_relu),
     "silu": _activation(F.silu),

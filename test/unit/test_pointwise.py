@@ -3,6 +3,7 @@
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -88,6 +89,98 @@ def test_equals_torch(core: ModuleType, name: str, dtype: torch.dtype) -> None:
 def tiny(name: str) -> float:
     """What smaller results are compared with, where the core's functions are of absolute error."""
     return 1.0 if name in ("gelu", "gelu_tanh", "erf", "erfc", "hardswish", "remainder") else 1e-6
+
+
+ULPS = {"log": 1.0, "log1p": 1.6, "sin": 1.0, "cos": 1.0, "pow": 1.3}
+"""The largest errors of functions of vectors, in units of the last place."""
+
+
+def arguments(dtype: torch.dtype) -> torch.Tensor:
+    """Bits of any kind, subnormal numbers, what is near 1 and multiples of pi / 2, and usual."""
+    bits = {torch.float32: torch.int32, torch.float64: torch.int64}[dtype]
+    limits, ints = torch.finfo(dtype), torch.iinfo(bits)
+    near = torch.arange(-3000, 3000, 7, dtype=torch.float64) * (torch.pi / 2)
+    values = torch.tensor([0.0, 0.5, 1.0, 2.0, 2.5, 3.0, 1e5, 1e5 + 1, 1e30, float("inf")])
+    edges = torch.tensor([limits.tiny, limits.smallest_normal * limits.eps, limits.max])
+    whole = torch.tensor([2.0**23 + 1, 2.0**24, 2.0**52 + 1, 2.0**53 - 1, 2.0**53])
+    exact = torch.cat([values.double(), edges.double(), whole.double()]).to(dtype)
+    steps = [exact, exact.nextafter(exact * 0), exact.nextafter(exact * 2)]
+    special = torch.cat([*steps, torch.tensor([float("nan")], dtype=dtype)])
+    any_bits = torch.randint(ints.min, ints.max, (5000,), dtype=bits).view(dtype)
+    return torch.cat(
+        [
+            special,
+            -special,
+            any_bits[~any_bits.isnan()],
+            (torch.rand(500, dtype=dtype) * 2 - 1) * limits.tiny * 2,
+            1 + torch.randn(2000, dtype=dtype) * torch.logspace(-8, -1, 2000, dtype=dtype),
+            near.to(dtype),
+            torch.rand(5000, dtype=dtype) * 20 - 10,
+            torch.randn(2000, dtype=dtype) * 3e4,
+        ]
+    )
+
+
+def assert_ulps(actual: torch.Tensor, exact: np.ndarray, most: float) -> None:
+    """Within `most` units in the last place of what is given to more; the same infinities, NaN and
+    signs of zero."""
+    given = actual.numpy()
+    with np.errstate(over="ignore"):
+        rounded = exact.astype(given.dtype)
+        most_finite = np.nextafter(np.finfo(given.dtype).max, 0)
+        unit = np.spacing(np.minimum(np.abs(rounded), most_finite))
+    finite = np.isfinite(rounded)
+    np.testing.assert_array_equal(given[~finite], rounded[~finite])
+    zero = rounded == 0
+    np.testing.assert_array_equal(np.signbit(given[zero]), np.signbit(rounded[zero]))
+    error = np.abs(given[finite].astype(exact.dtype) - exact[finite])
+    ulps = error / unit[finite]
+    assert ulps.max() <= most, (ulps.max(), exact[finite][ulps.argmax()])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", ULPS)
+def test_accuracy(core: ModuleType, name: str, dtype: torch.dtype) -> None:
+    wider = np.float64 if dtype == torch.float32 else np.longdouble
+    if np.finfo(wider).eps * 1000 > torch.finfo(dtype).eps:
+        pytest.skip("no wider type to compare with")
+    x = arguments(dtype)
+    operands = [x]
+    if name == "pow":
+        special = x[:100]
+        left, right = torch.meshgrid(special, special, indexing="ij")
+        positive = x.abs()[torch.randperm(len(x))]
+        # Powers of all magnitudes.
+        spread = (torch.rand(len(x)) * 1.1).to(dtype) * torch.finfo(dtype).max ** 0.5
+        reach = spread.log() * torch.where(torch.rand(len(x)) < 0.5, -2, 2) / positive.log()
+        whole = (x * 2).round().clamp(-40, 40)
+        operands = [
+            torch.cat([left.flatten(), positive, x, x]),
+            torch.cat([right.flatten(), reach, whole, x[torch.randperm(len(x))]]),
+        ]
+    function = getattr(np, {"pow": "power"}.get(name, name))
+    with np.errstate(all="ignore"):
+        exact = function(*(operand.numpy().astype(wider) for operand in operands))
+    letters = ", ".join(f"x{i}" for i in range(len(operands)))
+    problem = make_problem(core, "pointwise", operands, program=f"{name}({letters})")
+    assert_ulps(problem.run("direct", *operands).torch(), exact, ULPS[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", ULPS)
+def test_each_element_for_itself(core: ModuleType, name: str, dtype: torch.dtype) -> None:
+    """Whatever its neighbours are, in whole vectors and in parts of them."""
+    x = arguments(dtype)[-3000:]
+    program = f"{name}(x0, 1.7)" if name == "pow" else f"{name}(x0)"
+
+    def compute(given: torch.Tensor) -> torch.Tensor:
+        problem = make_problem(core, "pointwise", [given], program=program)
+        return problem.run("direct", given).torch()
+
+    expected = compute(x)
+    for size in range(1, 40):
+        assert_same_bits(compute(x[7 : 7 + size]), expected[7 : 7 + size])
+    assert_same_bits(compute(x.flip(0)).flip(0), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8], ids=str)
@@ -187,6 +280,101 @@ def test_broadcasting_and_reuse(core: ModuleType, shapes: list[Any], threads: in
     expected = t5.long().float() + t2
     for actual in run(core, program, *inputs, threads=threads):
         torch.testing.assert_close(actual, expected)
+
+
+CHEAP = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "leaky_relu": TORCH["leaky_relu"],
+}
+CHEAP_OF_ONE = ("abs", "neg", "sign", "square", "reciprocal", "relu")
+"""What is computed in chains that stay in registers."""
+SIZES = [1, 3, 16, 17, 255, 256, 257, 1023, 1024, 1025, 3001]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_chains(core: ModuleType, dtype: torch.dtype, size: int) -> None:
+    """Each function beside a number, an element, an array and a row, in both orders."""
+    x, y = torch.randn(2, size, dtype=dtype), torch.randn(2, size, dtype=dtype)
+    row, one = torch.randn(size, dtype=dtype), torch.randn((), dtype=dtype)
+    program, expected = ["mul(x0, 1)"], x
+    number = torch.tensor(0.75, dtype=dtype)
+    for name, function in CHEAP.items():
+        for word, other in (("0.75", number), ("x1", y), ("x2", row), ("x3", one)):
+            for first in (True, False):
+                last = f"t{len(program) - 1}"
+                program.append(f"{name}({last}, {word})" if first else f"{name}({word}, {last})")
+                expected = function(expected, other) if first else function(other, expected)
+    for name in CHEAP_OF_ONE:
+        before = len(program) - 1
+        program += [f"{name}(t{before})", f"sub(x1, t{before + 1})"]
+        expected = y - torch_function(name)(expected)
+    assert expected.isfinite().all() and len(expected.unique()) > size / 2
+    for threads in (1, 2):
+        problem = make_problem(
+            core, "pointwise", [x, y, row, one], threads=threads, program="; ".join(program)
+        )
+        assert_same_bits(problem.run("direct", x, y, row, one).torch(), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_chains_give_each_value_that_is_read(core: ModuleType, dtype: torch.dtype) -> None:
+    """By their own later functions, by other steps, twice by one, and as the result."""
+    x, y = torch.randn(700, dtype=dtype), torch.randn(700, dtype=dtype)
+    a = x + 1
+    b = a * y
+    c = (b - a).abs()
+    for program, expected in (
+        ("add(x0, 1); mul(t0, x1); sub(t1, t0); abs(t2)", c),
+        ("add(x0, 1); mul(t0, x1); sub(t1, t0); abs(t2); maximum(t3, t1); mul(t4, t0)",
+         torch.maximum(c, b) * a),
+        ("add(x0, 1); mul(t0, t0); sub(t1, t0)", a * a - a),
+        ("add(x0, 1); mul(t0, x1); gt(t0, t1); where(t2, t0, t1)", torch.where(a > b, a, b)),
+        ("add(x0, 1); mul(x1, 2); sub(t0, t1); sub(t1, t2)", y * 2 - (a - y * 2)),
+        ("add(x0, 1); mul(t0, x1); mul(t0, 1)", a),
+    ):  # fmt: skip
+        problem = make_problem(core, "pointwise", [x, y], program=program)
+        assert_same_bits(problem.run("direct", x, y).torch(), expected)
+        assert_same_bits(run_in_place(core, problem, "direct", x, y), expected)
+
+
+def test_long_chains(core: ModuleType) -> None:
+    inputs = [torch.randn(300) for _ in range(40)]
+    program = "; ".join(
+        ["add(x0, x1)", *(f"sub(t{i}, x{i + 2})" for i in range(38))]
+        + [f"add(t{38 + i}, t{i})" for i in range(38)]
+    )
+    values = [inputs[0] + inputs[1]]
+    for x in inputs[2:]:
+        values.append(values[-1] - x)
+    expected = values[-1]
+    for value in values[:38]:
+        expected = expected + value
+    problem = make_problem(core, "pointwise", inputs, program=program)
+    assert_same_bits(problem.run("direct", *inputs).torch(), expected)
+
+
+def test_chains_keep_nan_and_signs_of_zero(core: ModuleType) -> None:
+    nan, inf = float("nan"), float("inf")
+    values = torch.tensor([nan, inf, -inf, 0.0, -0.0, 1.0, -1.0, 1e-45])
+    x, y = (v.reshape(-1).repeat(5) for v in torch.meshgrid(values, values, indexing="ij"))
+    for program, expected in (
+        ("maximum(x0, x1)", torch.where((x > y) | x.isnan(), x, y)),
+        ("minimum(x0, x1)", torch.where((x < y) | x.isnan(), x, y)),
+        ("sub(x0, x1); neg(t0)", -(x - y)),
+        ("abs(x0); neg(t0)", -x.abs()),
+        ("relu(x0)", torch.where(x < 0, torch.zeros(()), x)),
+        ("reciprocal(x0)", 1 / x),
+    ):
+        problem = make_problem(core, "pointwise", [x, y], program=program)
+        actual = problem.run("direct", x, y).torch()
+        assert_same_bits(actual, expected)
+        assert torch.equal(actual.signbit()[~x.isnan()], expected.signbit()[~x.isnan()])
 
 
 def test_the_result_may_be_computed_early(core: ModuleType) -> None:

@@ -1,19 +1,23 @@
-// Blocks of elements that stay in the first-level cache go through all instructions, each of which
-// is one loop over vectors. An input that runs along with the output is read where it lies; one
-// that is repeated or of a narrow integer type is first written out for the block. Right in place
-// on the first input.
+// Blocks of elements that stay in the first-level cache go through all steps. A step is the loop of
+// one function, or a chain of cheap ones, in which values stay in registers. An input that runs
+// along with the output is read where it lies; one that is repeated or of a narrow integer type is
+// first written out for the block. Right in place on the first input.
 
 #include "kernels/elementwise.hpp"
+#include "ops/pointwise/chain.hpp"
 #include "ops/pointwise/op.hpp"
+#include "ops/pointwise/vectors.hpp"
 
 namespace ai3 {
 namespace {
 
-constexpr Index block = 512;
+constexpr Index block = 1024;
 // Not a multiple of a page, as equal places of pages look to the processor like one.
 constexpr std::size_t register_bytes = block * 8 + 5 * cache_line;
 // Blocks worth another thread.
-constexpr Index grain = 16;
+constexpr Index grain = 8;
+// Operands of a step, or results.
+constexpr std::size_t most_places = 16;
 
 // What a value is while it is computed with: integers in 64 bits.
 constexpr DType computed_as(DType dtype) {
@@ -22,64 +26,9 @@ constexpr DType computed_as(DType dtype) {
 
 using Kernel = void (*)(const void* const* operands, void* result, Index n);
 
-// The functions that have vectors of their own.
-template <Function F, typename T>
-constexpr bool has_vectors() {
-    switch (F) {
-        case Function::exp_:
-        case Function::expm1_:
-        case Function::tanh_:
-        case Function::sigmoid_:
-        case Function::silu_:
-        case Function::gelu_:
-        case Function::gelu_tanh_:
-        case Function::hardswish_:
-        case Function::hardsigmoid_:
-        case Function::relu6_:
-        case Function::elu_:
-            return std::is_floating_point_v<T>;
-        case Function::erf_:
-            return std::is_same_v<T, double>;
-        default:
-            return false;
-    }
-}
-
-template <Function F, typename T>
-Vec<T> vectors(Vec<T> x, Vec<T> y) {
-    switch (F) {
-        case Function::exp_:
-            return exp<T>(x);
-        case Function::expm1_:
-            return expm1<T>(x);
-        case Function::tanh_:
-            return tanh<T>(x);
-        case Function::sigmoid_:
-            return activate<Activation::sigmoid>(T(1), x);
-        case Function::silu_:
-            return activate<Activation::silu>(T(1), x);
-        case Function::gelu_:
-            return gelu<T>(x);
-        case Function::gelu_tanh_:
-            return activate<Activation::gelu_tanh>(T(1), x);
-        case Function::hardswish_:
-            return activate<Activation::hardswish>(T(1), x);
-        case Function::hardsigmoid_:
-            return activate<Activation::hardsigmoid>(T(1), x);
-        case Function::relu6_:
-            return activate<Activation::relu6>(T(1), x);
-        case Function::elu_:
-            return x < T(0) ? y * expm1<T>(x) : x;
-        case Function::erf_:
-            if constexpr (std::is_same_v<T, double>) return erf(x);
-            return x;
-        default:
-            return x;
-    }
-}
-
+// Flattened, as the compiler would not inline all of so many.
 template <Function F, typename T, typename R>
-void apply(const void* const* operands, void* result, Index n) {
+[[gnu::flatten]] void apply(const void* const* operands, void* result, Index n) {
     constexpr FunctionRow row = function_rows[std::size_t(F)];
     using First = std::conditional_t<row.kind == Kind::select, std::uint8_t, T>;
     const auto* x = static_cast<const First*>(operands[0]);
@@ -191,32 +140,37 @@ std::vector<Dimension> merged(const Pointwise& p) {
     return dims;
 }
 
-// A block's worth of one value: in a register, or of an input where it lies.
-struct Place {
-    enum class In : std::uint8_t { memory, registers } in;
-    std::size_t index;
-};
+// A block's worth of numbers: of an input, where it lies, or what a register holds; the registers
+// are numbered after the inputs.
+using Value = std::size_t;
 
 struct Step {
     Kernel kernel;
-    std::vector<Place> operands;
-    std::size_t result;  // a register
+    std::vector<Value> operands;
+    std::vector<Value> results;  // registers
+    // Where links are more than one, they are computed instead.
+    Chain chain = nullptr;
+    std::vector<Link> links = {};
 };
 
 class PointwisePlan final : public Plan {
   public:
     explicit PointwisePlan(const Pointwise& p)
-        : dims_(merged(p)), dtypes_(p.dtypes), size_(p.size), threads_(p.threads) {
+        : dims_(merged(p)),
+          dtypes_(p.dtypes),
+          values_(dtypes_.size()),
+          size_(p.size),
+          threads_(p.threads) {
         for (std::size_t i = 0; i < dtypes_.size(); ++i) {
             uniform_.push_back(std::all_of(dims_.begin(), dims_.end(), [&](const Dimension& dim) {
                 return dim.steps[i] == 0;
             }));
             written_.push_back(0);
         }
-        std::vector<Place> results;
+        std::vector<Value> results;
         for (const Instruction& made : p.program.instructions) {
             const DType takes = made.function ? operand_dtype(made) : made.takes[0];
-            std::vector<Place> operands;
+            std::vector<Value> operands;
             for (std::size_t o = 0; o < made.operands.size(); ++o) {
                 const bool condition = made.takes.size() == 3 && o == 0;
                 operands.push_back(
@@ -225,13 +179,17 @@ class PointwisePlan final : public Plan {
             const DType type = made.type.dtype, kept = computed_as(type);
             if (!made.function) {
                 // A conversion that narrows integers does so, and widens them again.
-                Place value = operands[0];
+                Value value = operands[0];
                 DType from = takes == DType::boolean ? takes : computed_as(takes);
                 if (type != kept) value = step(conversion(from, type), {value}), from = type;
                 results.push_back(from == kept ? value : step(conversion(from, kept), {value}));
                 continue;
             }
-            Place value = step(kernels[std::size_t(*made.function)](takes), std::move(operands));
+            if (is_real(takes) && is_cheap(*made.function)) {
+                results.push_back(link(*made.function, takes, operands));
+                continue;
+            }
+            Value value = step(kernels[std::size_t(*made.function)](takes), std::move(operands));
             const bool truth = type == DType::boolean && takes == DType::i64;
             const Kind kind = function_rows[std::size_t(*made.function)].kind;
             if (truth && (kind == Kind::same || kind == Kind::select))
@@ -241,18 +199,17 @@ class PointwisePlan final : public Plan {
             results.push_back(value);
         }
         const DType kept = computed_as(p.spec.dtype);
-        Place last = results.back();
-        if (kept != p.spec.dtype) last = step(conversion(kept, p.spec.dtype), {last});
-        if (last.in == Place::In::memory)
-            last = step(conversion(p.spec.dtype, p.spec.dtype), {last});
+        last_ = results.back();
+        if (kept != p.spec.dtype) last_ = step(conversion(kept, p.spec.dtype), {last_});
+        if (is_input(last_)) last_ = step(conversion(p.spec.dtype, p.spec.dtype), {last_});
         element_ = size_of(p.spec.dtype);
+        drop_unread();
         // The register of the result is its own last step's, unless that result is used elsewhere.
-        direct_ = !steps_.empty() && steps_.back().result == last.index;
-        last_ = last.index;
+        direct_ = !steps_.empty() && steps_.back().results.back() == last_;
         share_registers();
     }
 
-    static std::size_t registers(const Pointwise& p) { return PointwisePlan(p).registers_; }
+    static std::size_t registers(const Pointwise& p) { return PointwisePlan(p).registers(); }
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
         const Index blocks = (size_ + block - 1) / block;
@@ -260,103 +217,178 @@ class PointwisePlan final : public Plan {
                                  ? std::min<Index>(blocks, threads_)
                                  : std::clamp<Index>(blocks / grain, 1, std::max(threads_, 1));
         parallel_for(threads_, ranges, [&](Index r, int thread) {
-            std::byte* memory = workspace + std::size_t(thread) * registers_ * register_bytes;
+            std::byte* memory = workspace + std::size_t(thread) * registers() * register_bytes;
             run_blocks(inputs, static_cast<std::byte*>(output), memory, blocks * r / ranges,
                        blocks * (r + 1) / ranges);
         });
     }
 
   private:
-    Place step(Kernel kernel, std::vector<Place> operands) {
-        steps_.push_back({kernel, std::move(operands), registers_});
-        return {Place::In::registers, registers_++};
+    bool is_input(Value value) const { return value < dtypes_.size(); }
+    std::size_t registers() const { return values_ - dtypes_.size(); }
+
+    bool is_number(Value value) const {
+        return is_input(value) ? bool(uniform_[value])
+                               : std::any_of(constants_.begin(), constants_.end(),
+                                             [&](const Constant& c) { return c.at == value; });
+    }
+
+    Value step(Kernel kernel, std::vector<Value> operands) {
+        steps_.push_back({kernel, std::move(operands), {values_}});
+        return values_++;
+    }
+
+    // Whether the last step is a chain of the dtype that goes on with a function of these operands:
+    // one is what it gives at last, the other nothing that it writes.
+    bool goes_on(Chain chain, const std::vector<Value>& operands) const {
+        if (steps_.empty() || steps_.back().chain != chain) return false;
+        const Step& last = steps_.back();
+        const auto written = [&](Value operand) {
+            return std::find(last.results.begin(), last.results.end(), operand) !=
+                   last.results.end();
+        };
+        return std::count(operands.begin(), operands.end(), last.results.back()) == 1 &&
+               std::count_if(operands.begin(), operands.end(), written) == 1 &&
+               last.operands.size() < most_places && last.results.size() < most_places;
+    }
+
+    // A cheap function as the next link of the last step's chain, or of a new one.
+    Value link(Function function, DType dtype, const std::vector<Value>& operands) {
+        const Chain chain = chain_of(dtype);
+        const bool next = goes_on(chain, operands);
+        const bool through_second = next && operands[0] != steps_.back().results.back();
+        if (!next)
+            steps_.push_back({kernels[std::size_t(function)](dtype), {operands[0]}, {}, chain});
+        Step& step = steps_.back();
+        // What the chain is by then is written, unless drop_unread finds no use for it.
+        if (next) step.links.push_back({});
+        Beside beside = Beside::nothing;
+        if (operands.size() == 2) {
+            const Value other = operands[!through_second];
+            beside = is_number(other) ? through_second ? Beside::number_before : Beside::number
+                     : through_second ? Beside::array_before
+                                      : Beside::array;
+            step.operands.push_back(other);
+        }
+        step.links.push_back({function, beside});
+        step.results.push_back(values_);
+        return values_++;
     }
 
     // An operand as a value of a computed dtype.
-    Place as(DType takes, const Operand& operand, const std::vector<Place>& results,
+    Value as(DType takes, const Operand& operand, const std::vector<Value>& results,
              const Program& program) {
         if (operand.from == Operand::From::number) {
-            constants_.push_back({registers_, takes, operand.real, operand.integer});
-            return {Place::In::registers, registers_++};
+            constants_.push_back({values_, takes, operand.real, operand.integer});
+            return values_++;
         }
-        Place place{Place::In::memory, operand.index};
+        Value value = operand.index;
         DType from;
         if (operand.from == Operand::From::result) {
-            place = results[operand.index];
+            value = results[operand.index];
             from = computed_as(program.instructions[operand.index].type.dtype);
         } else {
             from = dtypes_[operand.index];
         }
         takes = computed_as(takes);
-        return from == takes ? place : step(conversion(from, takes), {place});
+        return from == takes ? value : step(conversion(from, takes), {value});
+    }
+
+    // Chains need not write what only their own next link reads.
+    void drop_unread() {
+        std::vector<bool> read(values_);
+        read[last_] = true;
+        for (const Step& step : steps_)
+            for (Value operand : step.operands) read[operand] = true;
+        for (Step& step : steps_) {
+            std::vector<Value> results;
+            std::vector<Link> links;
+            auto result = step.results.begin();
+            for (const Link link : step.links)
+                if (link.code != Link::keep)
+                    links.push_back(link);
+                else if (read[*result++])
+                    links.push_back(link), results.push_back(result[-1]);
+            results.push_back(*result);
+            step.results = std::move(results);
+            step.links = std::move(links);
+        }
     }
 
     // Registers whose values are no longer read are written again. What is the same for all blocks
     // keeps its own.
     void share_registers() {
-        std::vector<std::size_t> last_read(registers_, 0), now(registers_), free;
+        std::vector<std::size_t> last_read(values_, 0);
+        std::vector<Value> now(values_), free;
         for (std::size_t s = 0; s < steps_.size(); ++s)
-            for (const Place& operand : steps_[s].operands)
-                if (operand.in == Place::In::registers) last_read[operand.index] = s;
+            for (Value operand : steps_[s].operands) last_read[operand] = s;
         last_read[last_] = steps_.size();
-        std::size_t count = 0;
+        Value count = 0;
+        for (; is_input(count); ++count) now[count] = count, last_read[count] = steps_.size();
         for (Constant& constant : constants_) {
             last_read[constant.at] = steps_.size();
             now[constant.at] = count;
             constant.at = count++;
         }
-        for (std::size_t& at : written_) at = count++;
+        for (Value& at : written_) at = count++;
         for (std::size_t s = 0; s < steps_.size(); ++s) {
-            std::vector<std::size_t> done;
-            for (Place& operand : steps_[s].operands)
-                if (operand.in == Place::In::registers) {
-                    const std::size_t was = operand.index;
-                    operand.index = now[was];
-                    if (last_read[was] == s &&
-                        std::find(done.begin(), done.end(), now[was]) == done.end())
-                        done.push_back(now[was]);
-                }
-            const std::size_t was = steps_[s].result;
-            if (free.empty()) free.push_back(count++);
-            now[was] = free.back();
-            steps_[s].result = free.back();
-            free.pop_back();
+            std::vector<Value> done;
+            for (Value& operand : steps_[s].operands) {
+                const Value was = operand;
+                operand = now[was];
+                if (last_read[was] == s &&
+                    std::find(done.begin(), done.end(), operand) == done.end())
+                    done.push_back(operand);
+            }
+            for (Value& result : steps_[s].results) {
+                if (free.empty()) free.push_back(count++);
+                now[result] = free.back();
+                result = free.back();
+                free.pop_back();
+            }
             free.insert(free.end(), done.begin(), done.end());
         }
         last_ = now[last_];
-        registers_ = count;
+        values_ = count;
     }
 
     void run_blocks(const void* const* inputs, std::byte* output, std::byte* memory, Index first,
                     Index end) const {
-        const auto at = [&](std::size_t index) { return memory + index * register_bytes; };
+        const auto at = [&](Value value) {
+            return memory + (value - dtypes_.size()) * register_bytes;
+        };
+        const Index most = std::min(block, size_);
         for (const Constant& constant : constants_)
             with_value(constant.dtype, [&](auto zero) {
                 using T = decltype(zero);
-                std::fill_n(reinterpret_cast<T*>(at(constant.at)), block,
+                std::fill_n(reinterpret_cast<T*>(at(constant.at)), most,
                             is_real(constant.dtype) ? T(constant.real) : T(constant.integer));
             });
         for (std::size_t i = 0; i < dtypes_.size(); ++i)
-            if (uniform_[i]) write_out(i, inputs[i], 0, block, at(written_[i]));
-        std::vector<const void*> here(dtypes_.size());
+            if (uniform_[i]) write_out(i, inputs[i], 0, most, at(written_[i]));
+        std::vector<const void*> places(values_);
+        for (Value value = 0; value < values_; ++value)
+            places[value] = at(is_input(value) ? written_[value] : value);
         const bool past_cache = size_ * Index(element_) >= cached_bytes && output != inputs[0] &&
                                 reinterpret_cast<std::uintptr_t>(output) % AI3_VECTOR_BYTES == 0;
+        const bool into_output = direct_ && !past_cache;
         for (; first < end; ++first) {
             const Index begin = first * block, n = std::min(block, size_ - begin);
             for (std::size_t i = 0; i < dtypes_.size(); ++i)
-                here[i] = uniform_[i] ? at(written_[i])
-                                      : elements_of(i, inputs[i], begin, n, at(written_[i]));
+                if (!uniform_[i]) places[i] = elements_of(i, inputs[i], begin, n, at(written_[i]));
             std::byte* out = output + std::size_t(begin) * element_;
-            const bool into_output = direct_ && !past_cache;
-            for (std::size_t s = 0; s < steps_.size(); ++s) {
-                const Step& step = steps_[s];
-                const void* operands[3] = {};
+            for (const Step& step : steps_) {
+                const void* operands[most_places] = {};
+                void* results[most_places];
                 for (std::size_t o = 0; o < step.operands.size(); ++o)
-                    operands[o] = step.operands[o].in == Place::In::memory
-                                      ? here[step.operands[o].index]
-                                      : at(step.operands[o].index);
-                const bool last = into_output && s + 1 == steps_.size();
-                step.kernel(operands, last ? out : at(step.result), n);
+                    operands[o] = places[step.operands[o]];
+                for (std::size_t r = 0; r < step.results.size(); ++r)
+                    results[r] = at(step.results[r]);
+                if (into_output && &step == &steps_.back()) results[step.results.size() - 1] = out;
+                if (step.links.size() > 1)
+                    step.chain(step.links, operands, results, n);
+                else
+                    step.kernel(operands, results[0], n);
             }
             if (!into_output) copy_out(at(last_), out, std::size_t(n) * element_, past_cache);
         }
@@ -420,7 +452,7 @@ class PointwisePlan final : public Plan {
     }
 
     struct Constant {
-        std::size_t at;
+        Value at;
         DType dtype;
         double real;
         std::int64_t integer;
@@ -428,12 +460,14 @@ class PointwisePlan final : public Plan {
 
     std::vector<Dimension> dims_;
     std::vector<DType> dtypes_;
-    // Of each input: whether it is one element, and the register that it is written out to.
-    std::vector<bool> uniform_;
-    std::vector<std::size_t> written_;
     std::vector<Constant> constants_;
     std::vector<Step> steps_;
-    std::size_t registers_ = 0, last_ = 0, element_ = 0;
+    // Of each input: whether it is one element, and the register that it is written out to.
+    std::vector<bool> uniform_;
+    std::vector<Value> written_;
+    // How many there are, and the result.
+    Value values_, last_ = 0;
+    std::size_t element_ = 0;
     // Whether the last step writes the result.
     bool direct_ = false;
     Index size_;

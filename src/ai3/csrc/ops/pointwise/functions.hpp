@@ -9,7 +9,7 @@
 //   select   the first operand becomes bool, the others are promoted to one dtype
 //
 // A formula is of x, y and z, of type T: float, double, int64_t for every integer type, uint8_t for
-// bool, which is 0 or 1. What has faster vectors is named in direct.cpp as well.
+// bool, which is 0 or 1. What has faster vectors is named in vectors.hpp as well.
 #pragma once
 
 #include <array>
