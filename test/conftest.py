@@ -2,8 +2,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from hypothesis import settings
 
 from runners import networks
+
+# How long an example takes is the machine's affair.
+settings.register_profile("ai3", deadline=None)
+settings.load_profile("ai3")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -131,6 +131,7 @@ class TestCommand:
         assert "inference mode" in ran.stdout
         assert "with gradients" in ran.stdout
 
+    @pytest.mark.thorough
     def test_network(self) -> None:
         ran = bench("bench.swap_conv2d.squeezenet")
         assert ran.returncode == 0, ran.stderr

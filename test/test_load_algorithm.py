@@ -110,9 +110,13 @@ def test_a_convolution_and_what_is_kept_of_it(tmp_path: Path) -> None:
     assert added_by("mine") == 6 and added_by("again") == 5
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_in_networks(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_in_networks(tmp_path: Path) -> None:
     ai3.load_algorithm(written(tmp_path, CONV2D), op="conv2d", name="loops")
+    for dtype in (torch.float32, torch.float64):
+        runs_in_networks("loops", dtype)
+
+
+def runs_in_networks(name: str, dtype: torch.dtype) -> None:
     net = nn.Sequential(
         nn.Conv2d(4, 6, 3, padding=1, groups=2),
         nn.ReLU(),
@@ -120,10 +124,10 @@ def test_in_networks(tmp_path: Path, dtype: torch.dtype) -> None:
     ).to(dtype)
     x = torch.randn(2, 4, 12, 13, dtype=dtype)
     expected = net(x).detach()
-    model = ai3.swap_backend(net, {"conv2d": "loops"}, tuple(x.shape))
-    assert [n.algorithm for n in model.profile(x)] == ["loops", "direct", "loops"]
+    model = ai3.swap_backend(net, {"conv2d": name}, tuple(x.shape))
+    assert [n.algorithm for n in model.profile(x)] == [name, "direct", name]
     torch.testing.assert_close(torch.as_tensor(model(x)), expected, rtol=1e-4, atol=1e-4)
-    ai3.swap_conv2d(net, "loops")
+    ai3.swap_conv2d(net, name)
     torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-4)
     net(x).sum().backward()
     assert net[0].weight.grad is not None

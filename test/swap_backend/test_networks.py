@@ -34,7 +34,7 @@ def test_no_selector_means_default(network: Case, default_model: ai3.Model) -> N
     assert {node.algorithm for node in default_model.graph.nodes} == {"default"}
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned(12)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_one_algorithm(network: Case, algorithm: str) -> None:
     if is_too_large(network.module, algorithm):

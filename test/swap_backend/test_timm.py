@@ -14,9 +14,9 @@ NETWORKS = (
     *("test_mambaout", "cs3darknet_focus_s", "fasternet_t0", "ese_vovnet19b_slim_dw"),
     *("hgnetv2_b0", "pit_ti_224", "inception_next_atto", "resnetv2_18", "mobilenetv3_small_050"),
     *("test_nfnet", "test_vit_relpos", "hardcorenas_b", "ghostnet_050", "test_coatnet"),
-    *("swiftformer_xs", "skresnet18", "nextvit_small", "edgenext_xx_small", "hrnet_w18_small"),
+    *("swiftformer_xs", "skresnet18", "edgenext_xx_small", "hrnet_w18_small"),
     *("deit_tiny_patch16_224", "pvt_v2_b0", "iformer_t", "eca_botnext26ts_256", "shvit_s1"),
-    *("poolformer_s12", "xcit_nano_12_p8_224", "lowformer_b0", "levit_128s", "fastvit_t8"),
+    *("poolformer_s12", "lowformer_b0", "levit_128s", "fastvit_t8"),
     *("repvit_m1", "gcvit_xxtiny", "repghostnet_050", "efficientvim_m1", "regnety_002"),
     *("test_vit", "efficientformerv2_s0", "tnt_s_legacy_patch16_224"),
 )

@@ -39,7 +39,7 @@ class Recorder(TorchDispatchMode):
         return function(*arguments, **(keywords or {}))
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned(12)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_one_algorithm(network: Case, algorithm: str) -> None:
     if is_too_large(network.module, algorithm):

@@ -129,7 +129,7 @@ def check_weight(case: Case, algorithm: str, dtype: torch.dtype, core: ModuleTyp
     assert_within(actual, expected, reduction=terms, magnitude=magnitude)
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned(12)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", ALL_CASES)
 @pytest.mark.parametrize("algorithm", GRAD_INPUT)
@@ -137,7 +137,7 @@ def test_by_input(core: ModuleType, algorithm: str, name: str, dtype: torch.dtyp
     check_input(ALL_CASES[name], algorithm, dtype, core)
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned(12)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", ALL_CASES)
 @pytest.mark.parametrize("algorithm", GRAD_WEIGHT)
