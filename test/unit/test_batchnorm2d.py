@@ -22,7 +22,11 @@ DTYPES = [torch.float32, torch.float64]
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("affine", [(True, True), (True, False), (False, True), (False, False)])
 @pytest.mark.parametrize(
-    "shape", [(2, 3, 4, 5), (1, 70, 9, 9), (3, 8, 8), (0, 3, 4, 4), (2, 3, 0, 4), (1, 2, 150, 301)]
+    "shape",
+    [
+        *((2, 3, 4, 5), (1, 70, 9, 9), (3, 8, 8), (0, 3, 4, 4), (2, 3, 0, 4), (1, 2, 150, 301)),
+        *((196, 70, 1, 1), (5, 3, 1, 1), (1, 16, 1, 1), (900, 129, 1, 1)),
+    ],
 )
 def test_equals_torch(
     core: ModuleType, shape: tuple[int, ...], affine: tuple[bool, bool], dtype: torch.dtype

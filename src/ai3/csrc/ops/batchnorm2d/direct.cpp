@@ -24,8 +24,11 @@ class BatchNorm2dPlan final : public Plan {
     void run(const void* const* inputs, void* output, std::byte*) const override {
         const T* in = static_cast<const T*>(inputs[0]);
         T* out = static_cast<T*>(output);
-        if (p.layout != Layout::dense) {
-            run_channels(in, out);
+        // Where a plane is one element, channels lie side by side.
+        const Layout layout =
+            p.plane == 1 && p.layout == Layout::dense ? Layout::channels_last : p.layout;
+        if (layout != Layout::dense) {
+            run_channels(layout, in, out);
             return;
         }
         const Index size = p.N * p.C * p.plane;
@@ -44,15 +47,16 @@ class BatchNorm2dPlan final : public Plan {
 
   private:
     // Of images whose neighbours in memory are channels, blocks of them or all.
-    void run_channels(const T* in, T* out) const {
+    void run_channels(Layout layout, const T* in, T* out) const {
         constexpr Index W = lanes<T>;
-        const ImageStrides strides(p.layout, p.dtype, p.C, 1, p.plane);
+        const ImageStrides strides(layout, p.dtype, p.C, 1, p.plane);
         const Index block = strides.block, blocks = strides.image / strides.block_stride;
+        const Index rows = blocks == 1 ? p.N * p.plane : p.plane;  // of the same channels
         const Index grain = std::max<Index>(elementwise_grain / block, 1);
         parallel_ranges(p.threads, p.N * blocks * p.plane, grain, [&](Index i, Index end) {
             while (i < end) {
-                const Index first = i / p.plane % blocks * block;
-                const Index stop = std::min((i / p.plane + 1) * p.plane, end);
+                const Index first = i / rows % blocks * block;
+                const Index stop = std::min((i / rows + 1) * rows, end);
                 for (Index c = 0; c < block; c += W) {
                     const auto live = LaneMask<T>::first(std::min(W, block - c));
                     const Vec<T> scale = load(&scales[std::size_t(first + c)]);
