@@ -1,7 +1,7 @@
 """What each node of a model took, for people and for programs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from os import PathLike
@@ -66,7 +66,7 @@ class Report:
             console.print(self)
         return captured.get().rstrip("\n")
 
-    def __rich__(self) -> Any:
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         from rich import box
         from rich.table import Table
 
@@ -75,22 +75,33 @@ class Report:
             title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1)
         )
         layouts = any(node.layout for node in self.nodes)
-        view.add_column("node", overflow="ellipsis", no_wrap=True, ratio=3)
-        view.add_column("operation", overflow="ellipsis", no_wrap=True, ratio=2)
-        view.add_column("algorithm", overflow="ellipsis", no_wrap=True, ratio=2)
-        if layouts:
-            view.add_column("layout", no_wrap=True)
-        view.add_column("shape", no_wrap=True)
-        for heading in ("ms", "GFLOP/s", "share"):
-            view.add_column(heading, justify="right", no_wrap=True)
-        for node in self.nodes:
-            cells = [node.name, node.op, node.algorithm]
-            if layouts:
-                cells.append(node.layout)
-            cells.append("x".join(map(str, node.shape)))
-            rate = f"{node.gflops:.0f}" if node.flops and node.ms else ""
-            view.add_row(*cells, f"{node.ms:.3f}", rate, f"{self.share(node):.1%}")
-        return view
+        names = [[node.name, node.op, node.algorithm] for node in self.nodes]
+        figures = [
+            [
+                *([node.layout] if layouts else []),
+                "x".join(map(str, node.shape)),
+                f"{node.ms:.3f}",
+                f"{node.gflops:.0f}" if node.flops and node.ms else "",
+                f"{self.share(node):.1%}",
+            ]
+            for node in self.nodes
+        ]
+        headings = [*(["layout"] if layouts else []), "shape", "ms", "GFLOP/s", "share"]
+        widest = [max(map(len, texts)) for texts in zip(headings, *figures, strict=True)]
+        # Where it is narrow, names are cut and figures are not.
+        gaps = 3 * (3 + len(headings)) - 1
+        room = _fitted(
+            [max(map(len, texts)) for texts in zip(_NAMES, *names, strict=True)],
+            options.max_width - sum(widest) - gaps,
+        )
+        for heading, width in zip(_NAMES, room, strict=True):
+            view.add_column(heading, overflow="ellipsis", no_wrap=True, width=width)
+        for heading, width in zip(headings, widest, strict=True):
+            aligned: Any = "left" if heading in ("layout", "shape") else "right"
+            view.add_column(heading, justify=aligned, no_wrap=True, width=width)
+        for name, row in zip(names, figures, strict=True):
+            view.add_row(*name, *row)
+        yield view
 
     def chart(self, path: str | PathLike[str]) -> None:
         """Write a chart of the times, a bar for each node that took any: PNG, SVG or PDF, by the
@@ -136,3 +147,13 @@ def operations_of(node: Node, problem: _core.Problem) -> int:
     if node.op == "scaled_dot_product_attention":
         return 2 * prod(shapes[0][:-1]) * shapes[1][-2] * (shapes[0][-1] + shapes[2][-1])
     return 0
+
+
+_NAMES = ("node", "operation", "algorithm")
+
+
+def _fitted(widths: list[int], room: int) -> list[int]:
+    """The widths, the largest of them made smaller until together they need no more than that."""
+    while sum(widths) > room and max(widths) > 5:
+        widths[widths.index(max(widths))] -= 1
+    return widths
