@@ -46,6 +46,7 @@ def cases() -> Iterator[Any]:
         "conv_transpose": [
             {"stride": 2, "output_padding": 1, "padding": 1},
             {"stride": 3, "kernel_size": 2, "output_padding": 2, "groups": 2},
+            {"stride": 2, "dilation": 4, "output_padding": 3, "padding": 2},
         ],
     }
     for kind in KINDS:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.functional import fold
+from torch.nn.functional import fold, pad
 
 from ai3 import _core
 from ai3.torch import layer, operators
@@ -25,31 +25,41 @@ class _ConvTranspose(Swapped):
 
     @classmethod
     def attributes(cls, module: Any) -> dict[str, Any]:
-        return _attributes(module, tuple(module.output_padding))
+        stride = spread(module, module.stride)
+        added = [a % s for a, s in zip(spread(module, module.output_padding), stride, strict=True)]
+        return {
+            "stride": two(stride, 1),
+            "padding": two(spread(module, module.padding), 0),
+            "output_padding": two(added, 0),
+            "dilation": two(spread(module, module.dilation), 1),
+            "groups": module.groups,
+        }
 
     @classmethod
     def some_shape(cls, module: Any) -> tuple[int, ...]:
         return (1, kernel_of(module.weight).shape[0], 32, 32)
 
-    def added(self, input: Tensor, output_size: Any) -> tuple[int, ...]:
-        """The padding of the output that gives it the size."""
+    def extended(
+        self, input: Tensor, output_size: Any
+    ) -> tuple[Tensor, tuple[int, ...], Config | None]:
+        """The input and the output padding, less than the stride, that give the output its size (a
+        stride of padding is an element of zero more), and the configuration where it is not the
+        module's own."""
         module: Any = self
+        stride = spread(module, module.stride)
         if output_size is None:
             added = spread(module, module.output_padding)
         else:
-            dims = len(module.kernel_size)
-            geometry = (module.stride, module.padding, module.kernel_size, dims, module.dilation)
-            added = tuple(module._output_padding(input, output_size, *geometry))
-        if any(a >= s for a, s in zip(added, spread(module, module.stride), strict=True)):
-            name = self.__dict__.get("_name") or type(self).__name__
-            raise ValueError(
-                f"{name}: output_padding must be less than the stride {tuple(module.stride)}, "
-                f"not {added}"
-            )
-        return added
-
-    def configured(self, added: tuple[int, ...]) -> Config:
-        return (*_attributes(self, added).values(), self.algorithm)
+            geometry = (module.stride, module.padding, module.kernel_size, len(stride))
+            added = module._output_padding(input, output_size, *geometry, module.dilation)
+        more = [a // s for a, s in zip(added, stride, strict=True)]
+        if any(more):
+            input = pad(input, [side for m in reversed(more) for side in (0, m)])
+        added = tuple(a % s for a, s in zip(added, stride, strict=True))
+        if output_size is None:
+            return input, added, None
+        attributes = self.attributes(self) | {"output_padding": two(added, 0)}
+        return input, added, (*attributes.values(), self.algorithm)
 
 
 class ConvTranspose1d(_ConvTranspose, nn.ConvTranspose1d):
@@ -60,7 +70,7 @@ class ConvTranspose1d(_ConvTranspose, nn.ConvTranspose1d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         check(self, input.shape, 1)
-        config = self.configured(self.added(input, output_size))
+        input, _, config = self.extended(input, output_size)
         return self.compute(rows(input), self.weight, self.bias, config).squeeze(-2)
 
     @classmethod
@@ -74,7 +84,7 @@ class ConvTranspose2d(_ConvTranspose, nn.ConvTranspose2d):
     original = nn.ConvTranspose2d
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        config = None if output_size is None else self.configured(self.added(input, output_size))
+        input, _, config = self.extended(input, output_size)
         return self.compute(input, self.weight, self.bias, config)
 
 
@@ -87,12 +97,12 @@ class ConvTranspose3d(_ConvTranspose, nn.ConvTranspose3d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         check(self, input.shape, 3)
-        added = self.added(input, output_size)
+        input, added, config = self.extended(input, output_size)
         volumes = input if input.dim() == 5 else input[None]
         n, _, depth, *_ = volumes.shape
         planes = volumes.transpose(1, 2).flatten(0, 1)
         # (N * D, OC * KD, OH, OW)
-        y = self.compute(planes, self.weight, None, self.configured(added))
+        y = self.compute(planes, self.weight, None, config)
         y = self._added_up(y.unflatten(0, (n, depth)).transpose(1, 2), added[0])
         if self.bias is not None:
             y = y + self.bias.to(y.dtype)[:, None, None, None]
@@ -120,13 +130,3 @@ class ConvTranspose3d(_ConvTranspose, nn.ConvTranspose3d):
         columns, image = planes.flatten(2), (size, math.prod(extents))
         y = fold(columns, image, (kernel, 1), (dilation, 1), (padding, 0), (stride, 1))
         return y.unflatten(-1, extents)
-
-
-def _attributes(module: Any, added: tuple[int, ...]) -> dict[str, Any]:
-    return {
-        "stride": two(spread(module, module.stride), 1),
-        "padding": two(spread(module, module.padding), 0),
-        "output_padding": two(spread(module, added), 0),
-        "dilation": two(spread(module, module.dilation), 1),
-        "groups": module.groups,
-    }
