@@ -103,6 +103,7 @@ def _export(
         for sample in samples
     ]
     weights = sum(parameter.nbytes for parameter in module.parameters())
+
     limit = FREE[free]
     if limit is not None and weights > 100e6:
         limit *= 4
