@@ -143,6 +143,11 @@ def remove_algorithm(op: str, name: str) -> None:
     _refresh()
 
 
+def has_own(op: str) -> bool:
+    """Whether an operation has algorithms that are not ai3's, which "default" may stand for."""
+    return "custom" in SUPPORTED_ALGORITHMS[op] or any(of == op for of, _ in REGISTERED)
+
+
 def load_installed() -> None:
     """Add what the environment variable AI3_ALGORITHMS names, paths of C++ and Python files, and
     what packages bring by the entry point group "ai3.algorithms". What fails is warned of."""

@@ -43,17 +43,26 @@ def choose(graph: Graph, problems: Mapping[str, _core.Problem], unsupported: str
 
     Raises UnsupportedAlgorithmError, with every refusal, where that is "raise" or refuses too.
     """
+    return {name: pair[0] for name, pair in _chosen(graph, problems, unsupported).items()}
+
+
+def _chosen(
+    graph: Graph, problems: Mapping[str, _core.Problem], unsupported: str
+) -> dict[str, tuple[str, str]]:
+    """The same, each with the algorithm that it stands for."""
     chosen, refusals = {}, []
     for node in graph.nodes:
         problem = problems.get(node.name)
         if problem is None:
             continue
-        algorithm, reason = node.algorithm, problem.refusal(node.algorithm)
+        algorithm, resolved = node.algorithm, problem.resolve(node.algorithm)
+        reason = problem.refusal(resolved)
         if reason and unsupported != "raise":
-            algorithm, reason = unsupported, problem.refusal(unsupported)
+            algorithm, resolved = unsupported, problem.resolve(unsupported)
+            reason = problem.refusal(resolved)
         if reason:
             refusals.append((node.label, algorithm, reason))
-        chosen[node.name] = algorithm
+        chosen[node.name] = algorithm, resolved
     if refusals:
         raise UnsupportedAlgorithmError(refusals)
     return chosen
@@ -105,8 +114,8 @@ def compile_graph(
     graph, layouts = choose_layouts(graph, weights, like)
     graph = fuse_expansions(graph, weights)
     problems = infer(graph, weights)
-    chosen = choose(graph, problems, unsupported)
-    resolved = {name: problems[name].resolve(algorithm) for name, algorithm in chosen.items()}
+    chosen = _chosen(graph, problems, unsupported)
+    resolved = {name: pair[1] for name, pair in chosen.items()}
     memory = place_values(graph, resolved)
     steps = [
         (

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ai3.graph.graph import Graph, Node
-from ai3.graph.specialize import problem_of
+from ai3.graph.specialize import fusible
 from ai3.graph.weights import WeightStore
 
 TAKES_EPILOGUE = ("conv2d", "linear")
@@ -30,8 +30,8 @@ def fuse_epilogues(graph: Graph, weights: WeightStore) -> Graph:
     uses = graph.uses()
     nodes: dict[str, Node] = {}
 
-    def direct(node: Node) -> bool:
-        return problem_of(node, graph.specs, weights).fusible(node.algorithm)
+    def free(node: Node) -> bool:
+        return fusible(node, graph.specs, weights)
 
     for node in graph.nodes:
         nodes[node.name] = node
@@ -40,7 +40,7 @@ def fuse_epilogues(graph: Graph, weights: WeightStore) -> Graph:
             before = nodes.get(name)
             if before is not None and before.op in TAKES_EPILOGUE and uses[name] == 1:
                 fused = _with_sum(graph, before, node, position) or _activated(before, node)
-                if fused is not None and direct(node) and direct(before):
+                if fused is not None and free(node) and free(before):
                     del nodes[name]
                     nodes[node.name] = fused
                     break

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ai3.graph.graph import Graph, Node
 from ai3.graph.program import Composer, program_of
-from ai3.graph.specialize import problem_of
+from ai3.graph.specialize import fusible
 from ai3.graph.weights import WeightStore
 
 MOST_INPUTS = 8
@@ -18,14 +18,12 @@ def fuse_pointwise(graph: Graph, weights: WeightStore) -> Graph:
     uses = graph.uses()
     nodes: dict[str, Node] = {}
 
-    def fusible(node: Node) -> bool:
-        return (
-            program_of(node.op, node.attributes) is not None
-            and problem_of(node, graph.specs, weights).resolve(node.algorithm) == "direct"
-        )
+    def free(node: Node) -> bool:
+        program = program_of(node.op, node.attributes)
+        return program is not None and fusible(node, graph.specs, weights)
 
     for node in graph.nodes:
-        if program_of(node.op, node.attributes) is not None and fusible(node):
+        if free(node):
             for name in node.inputs:
                 before = nodes.get(name)
                 if (
@@ -33,7 +31,7 @@ def fuse_pointwise(graph: Graph, weights: WeightStore) -> Graph:
                     and uses[name] == node.inputs.count(name)
                     and "pointwise" in (before.op, node.op)
                     and graph.specs[name].shape == graph.specs[node.name].shape
-                    and fusible(before)
+                    and free(before)
                     and (fused := _joined(before, node)) is not None
                 ):
                     del nodes[name]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ai3 import _core
+from ai3.algorithms import has_own
 from ai3.graph import expression
 from ai3.graph.graph import CONSTANT, KINDS, Graph, Node
 from ai3.graph.program import Composer, literal, program_of
@@ -96,6 +97,13 @@ def problem_of(node: Node, specs: Mapping[str, _core.Spec], weights: WeightStore
         weights.of(node.weights),
         dict(node.attributes),
     )
+
+
+def fusible(node: Node, specs: Mapping[str, _core.Spec], weights: WeightStore) -> bool:
+    """Whether passes may fuse a node with others: no algorithm of the user's does it."""
+    if node.algorithm == "default" and not has_own(node.op):
+        return True  # without asking for what it stands
+    return problem_of(node, specs, weights).fusible(node.algorithm)
 
 
 def _attributes(
