@@ -66,7 +66,9 @@ def swap(
     The network stays a torch network: its parameters, hooks and state dict are the same objects,
     and it can be trained, compiled and swapped again. Modules that cannot be swapped (a subclass
     with a `forward` of its own, one that is quantised or not in CPU memory) are left alone;
-    `swapped` lists them with the reason.
+    `swapped` lists them with the reason. In inference `torch.nn.TransformerEncoderLayer` reads the
+    weights of its linear layers and calls none: `torch.backends.mha.set_fastpath_enabled(False)`
+    has it call them.
 
     Args:
         module: the network, or a module itself.
