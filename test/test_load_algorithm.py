@@ -15,33 +15,14 @@ from torch import nn
 import ai3
 from ai3 import compiled
 from ai3.algorithms import REGISTERED
+from test import test_custom
 
-CONV2D = """
+CONV2D = f"""
 #include "ops/conv2d/op.hpp"
 BEFORE
-namespace ai3::custom {
-template <typename T>
-void conv2d(const Conv2d& p, const T* input, const T* weight, const T* bias, T* output) {
-    parallel_for(p.threads, p.N * p.OC, [&](Index i, int) {
-        const Index n = i / p.OC, oc = i % p.OC;
-        for (Index oh = 0; oh < p.OH; ++oh)
-            for (Index ow = 0; ow < p.OW; ++ow) {
-                T total = bias ? bias[oc] : T(0);
-                for (Index ic = 0; ic < p.group_ic(); ++ic)
-                    for (Index kh = 0; kh < p.KH; ++kh)
-                        for (Index kw = 0; kw < p.KW; ++kw) {
-                            const Index ih = oh * p.stride_h + kh * p.dilation_h - p.pad_top;
-                            const Index iw = ow * p.stride_w + kw * p.dilation_w - p.pad_left;
-                            const Index c = oc / p.group_oc() * p.group_ic() + ic;
-                            if (ih >= 0 && ih < p.IH && iw >= 0 && iw < p.IW)
-                                total += input[((n * p.IC + c) * p.IH + ih) * p.IW + iw] *
-                                         weight[((oc * p.group_ic() + ic) * p.KH + kh) * p.KW + kw];
-                        }
-                output[((n * p.OC + oc) * p.OH + oh) * p.OW + ow] = total + T(ADDED);
-            }
-    });
-}
-}
+namespace ai3::custom {{
+{test_custom.CONV2D.replace("T(1000)", "T(ADDED)")}
+}}
 """
 
 RELU = """
