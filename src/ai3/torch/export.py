@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib import import_module
 from itertools import chain, combinations
 from typing import Any
 
@@ -103,7 +104,7 @@ def _export(
         for sample in samples
     ]
     weights = sum(parameter.nbytes for parameter in module.parameters())
-
+    import_module("torch._dynamo")  # takes seconds the first time, which are not the network's
     limit = FREE[free]
     if limit is not None and weights > 100e6:
         limit *= 4
