@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,9 +68,11 @@ def test_idea_to_table() -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the plugin is installed, beside one that cannot be imported."""
-    folder = tmp_path_factory.mktemp("site")
+    folder = tmp_path_factory.mktemp("plugin") / "site"
     pip = ["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target"]
-    run(*pip, folder, ROOT / "example/plugin")
+    # Of a copy, as setuptools builds where the sources are, and other processes do so too.
+    source = shutil.copytree(ROOT / "example/plugin", folder.parent / "source")
+    run(*pip, folder, source)
     broken = folder / "broken-1.dist-info"
     broken.mkdir()
     (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
