@@ -56,7 +56,7 @@ FROM_BACKEND: str | None = None
 def swap(
     module: "torch.nn.Module",
     algos: Mapping[str, AlgorithmicSelector | None],
-    sample_input_shape: Sequence[int] | None = None,
+    sample_input_shape: "Sequence[Any] | torch.Tensor | None" = None,
     *,
     unsupported: str = "raise",
     swap_with: "Callable[[Any, Any], torch.nn.Module] | None" = None,

@@ -28,16 +28,14 @@ GRADIENTS = {"grad_input": "conv2d_grad_input", "grad_weight": "conv2d_grad_weig
 
 @dataclass(frozen=True)
 class Registered:
-    """An algorithm that was added: of which operation, under which name, made by what, and
-    where that comes from."""
+    """What an algorithm that was added is made by, and where that comes from."""
 
-    op: str
-    name: str
     maker: Any
     origin: str
 
 
 REGISTERED: dict[tuple[str, str], Registered] = {}
+"""By operation and name."""
 
 
 def algorithm(op: str, name: str, *, arrays: str = "numpy") -> Callable[[A], A]:
@@ -85,12 +83,12 @@ def algorithm(op: str, name: str, *, arrays: str = "numpy") -> Callable[[A], A]:
         made: Any = maker
         answers = _ByClass(made) if inspect.isclass(made) else _ByFunction(made)
         _core.add_algorithm(op, name, arrays == "torch", answers)
-        REGISTERED[op, name] = Registered(op, name, maker, _origin(maker))
+        REGISTERED[op, name] = Registered(maker, _origin(maker))
         for method, gradient in GRADIENTS.items():
             if op == "conv2d" and hasattr(maker, method):
                 own = _ByClass(made, method)
                 _core.add_algorithm(gradient, name, arrays == "torch", own)
-                REGISTERED[gradient, name] = Registered(gradient, name, maker, _origin(maker))
+                REGISTERED[gradient, name] = Registered(maker, _origin(maker))
         _refresh()
         return maker
 
@@ -123,7 +121,7 @@ def load_algorithm(path: "str | PathLike[str]", op: str, name: str | None = None
     file = Path(path)
     name = file.stem if name is None else name
     _core.load_algorithm(op, name, str(compiled.library_of(file, op)))
-    REGISTERED[op, name] = Registered(op, name, file, str(file.resolve()))
+    REGISTERED[op, name] = Registered(file, str(file.resolve()))
     _refresh()
     return name
 

@@ -1,6 +1,7 @@
 """What an algorithm is told of its work."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -80,15 +81,19 @@ def _four(shape: Shape) -> Shape:
     return (1,) * (4 - len(shape)) + tuple(shape)
 
 
-def _convolution(
-    attributes: Mapping[str, Any], input: Shape, kernel: Shape, output: Shape
-) -> dict[str, Any]:
+def _has_bias(p: Problem) -> bool:
+    return len(p.weights) > 1 and p.weights[1] is not None
+
+
+def _convolution(p: Problem, input: Shape, kernel: Shape, output: Shape) -> dict[str, Any]:
     """Of the convolution from `input` to `output`."""
+    attributes = p.attributes
     (n, ic, ih, iw), (oc, _, kh, kw), (_, _, oh, ow) = _four(input), kernel, _four(output)
     stride, dilation = _pair(attributes.get("stride")), _pair(attributes.get("dilation"))
     padding = attributes.get("padding", 0)
     if padding in ("same", "valid"):
-        totals = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, (kh, kw))]  # noqa: B905
+        same = int(padding == "same")
+        totals = (same * dilation[0] * (kh - 1), same * dilation[1] * (kw - 1))
         pads = [side for total in totals for side in (total // 2, total - total // 2)]
     elif isinstance(padding, int) or len(padding) < 4:
         vertical, horizontal = _pair(padding)
@@ -112,27 +117,25 @@ def _convolution(
         **dict(zip(("pad_top", "pad_bottom", "pad_left", "pad_right"), pads, strict=True)),
         "groups": attributes.get("groups", 1),
         "padding_mode": attributes.get("padding_mode", "zeros"),
-        "has_bias": False,
+        "has_bias": _has_bias(p),
     }
 
 
 def _conv2d(p: Problem) -> dict[str, Any]:
-    fields = _convolution(p.attributes, p.inputs[0], p.weights[0] or (), p.output)
-    return fields | {"has_bias": len(p.weights) > 1 and p.weights[1] is not None}
+    return _convolution(p, p.inputs[0], p.weights[0] or (), p.output)
 
 
 def _conv2d_grad_input(p: Problem) -> dict[str, Any]:
-    return _convolution(p.attributes, p.output, p.weights[0] or (), p.inputs[0])
+    return _convolution(p, p.output, p.weights[0] or (), p.inputs[0])
 
 
 def _conv2d_grad_weight(p: Problem) -> dict[str, Any]:
-    return _convolution(p.attributes, p.inputs[0], p.output, p.inputs[1])
+    return _convolution(p, p.inputs[0], p.output, p.inputs[1])
 
 
 def _conv_transpose2d(p: Problem) -> dict[str, Any]:
     """By the names of the convolution whose gradient it is: IC channels come out."""
-    fields = _convolution(p.attributes, p.output, p.weights[0] or (), p.inputs[0])
-    return fields | {"has_bias": len(p.weights) > 1 and p.weights[1] is not None}
+    return _convolution(p, p.output, p.weights[0] or (), p.inputs[0])
 
 
 def _pooling(p: Problem) -> dict[str, Any]:
@@ -157,11 +160,7 @@ def _pooling(p: Problem) -> dict[str, Any]:
 
 def _linear(p: Problem) -> dict[str, Any]:
     *rows, ic = p.inputs[0]
-    count = 1
-    for extent in rows:
-        count *= extent
-    has_bias = len(p.weights) > 1 and p.weights[1] is not None
-    return {"rows": count, "IC": ic, "OC": p.output[-1], "has_bias": has_bias}
+    return {"rows": prod(rows), "IC": ic, "OC": p.output[-1], "has_bias": _has_bias(p)}
 
 
 _FIELDS: dict[str, Callable[[Problem], dict[str, Any]]] = {
