@@ -106,3 +106,16 @@ def test_statistics_are_needed(weights: list[torch.Tensor | None]) -> None:
     x = _core.Spec("float32", (1, 3, 4, 4))
     with pytest.raises(ValueError, match="needs the weights"):
         _core.problem("batchnorm2d", [x], _core.Weights.of(weights))
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "blocked"])
+def test_only_images_are_in_other_layouts(layout: str) -> None:
+    """(N, C, L) has its channels elsewhere than the image (C, H, W) that a layout is of."""
+    weights = _core.Weights.of([None, None, torch.zeros(3), torch.ones(3)])
+    for shape in ((2, 3, 5, 4), (2, 3, 5)):
+        spec = _core.Spec("float32", shape, layout)
+        if len(shape) == 4:
+            assert _core.problem("batch_norm", [spec], weights).output.layout == layout
+            continue
+        with pytest.raises(ValueError, match=rf"batch_norm: what is {layout} must be \(N, C, H"):
+            _core.problem("batch_norm", [spec], weights)

@@ -26,7 +26,11 @@ BatchNorm2d::BatchNorm2d(const std::vector<Spec>& inputs, const WeightSet& weigh
 
 BatchNorm::BatchNorm(const std::vector<Spec>& inputs, const WeightSet& weights,
                      const Attributes& attributes, int threads)
-    : BatchNorm2d(op, 1, inputs, weights, attributes, threads) {}
+    : BatchNorm2d(op, 1, inputs, weights, attributes, threads) {
+    if (layout != Layout::dense && shape.size() != 4)
+        throw std::invalid_argument("batch_norm: what is " + std::string(name_of(layout)) +
+                                    " must be (N, C, H, W), not " + to_string(shape));
+}
 
 BatchNorm2d::BatchNorm2d(std::string_view op, std::size_t channel, const std::vector<Spec>& inputs,
                          const WeightSet& weights, const Attributes& attributes, int threads)
