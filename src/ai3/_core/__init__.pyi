@@ -203,6 +203,17 @@ def load_algorithm(op: str, name: str, path: str) -> None:
 def remove_algorithm(op: str, name: str) -> None:
     """Removes an algorithm that was added."""
 
+def probe(problem: Problem, algorithm: str, inputs: Sequence[object], fills: Sequence[int]) -> tuple[list[Tensor], list[str]]:
+    """
+    Plans once and runs for each fill, a byte that output, workspace and what lies around the
+    inputs are full of before. Inputs are dense arrays of the memory in the problem's layouts.
+    Gives the outputs' memory, as bytes, and what was written that is not the output's or the
+    workspace's.
+    """
+
+def threads_of(threads: int) -> int:
+    """How many threads share a loop that asks for so many."""
+
 def max_threads() -> int:
     """Threads that a call from this thread will use."""
 
