@@ -13,9 +13,9 @@ import torch
 from rich.console import Console, RenderableType
 
 import ai3._core
+from ai3.progress import progress
 from bench import matrix, measure, report
 from bench.case import Case, Result
-from bench.progress import progress
 
 
 @dataclass(frozen=True)

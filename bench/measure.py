@@ -1,29 +1,13 @@
-"""Timing several ways to compute the same thing, so that the comparison is fair.
-
-The sides take turns, so that a change of clock speed or a busy neighbour hits them alike; each turn
-is a block of calls after one that is discarded, since the side before has emptied the caches; what
-counts is the median. Results are compared before anything is timed: a wrong answer is not fast.
+"""Timing several ways to compute the same thing, so that the comparison is fair: see ai3.timing.
+Results are compared before anything is timed: a wrong answer is not fast.
 """
 
 import ctypes
-import gc
-import statistics
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
 
-BLOCK = 3
-SHORTEST_SAMPLE = 200e-6
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds for one call, and how many times as fast as the first side it is."""
-
-    seconds: float
-    ratio: float
+from ai3.timing import Timing, timed
 
 
 class WrongResultError(AssertionError):
@@ -44,28 +28,7 @@ def compare(
     machine epsilons of the largest value.
     """
     check(sides, epsilons)
-    repeats = {name: _repeats(call) for name, call in sides.items()}
-    estimate = sum(_sample(call, repeats[name]) * repeats[name] for name, call in sides.items())
-    turns = seconds * len(sides) / estimate
-    # Calls too long for the time given are so long that few of them tell.
-    block = BLOCK if turns >= 3 * (BLOCK + 1) else 1
-    rounds = min(max(3, round(turns / (block + 1))), 200)
-
-    samples: dict[str, list[float]] = {name: [] for name in sides}
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(rounds):
-            for name, call in sides.items():
-                time.sleep(pause)
-                call()
-                samples[name] += [_sample(call, repeats[name]) for _ in range(block)]
-    finally:
-        gc.enable()
-
-    medians = {name: statistics.median(taken) for name, taken in samples.items()}
-    first = next(iter(medians.values()))
-    return {name: Timing(median, first / median) for name, median in medians.items()}
+    return timed(sides, seconds, pause)
 
 
 def check(sides: Mapping[str, Callable[[], object]], epsilons: float) -> float:
@@ -106,22 +69,6 @@ def keep_freed_memory() -> None:
         return
     mallopt(trim_threshold, -1)
     mallopt(mmap_max, 0)
-
-
-def _repeats(call: Callable[[], object]) -> int:
-    """How many calls make one sample that is long against the clock's own cost."""
-    call()
-    repeats = 1
-    while (taken := _sample(call, repeats) * repeats) < SHORTEST_SAMPLE:
-        repeats = max(2 * repeats, round(repeats * SHORTEST_SAMPLE / max(taken, 1e-7)))
-    return repeats
-
-
-def _sample(call: Callable[[], object], repeats: int) -> float:
-    started = time.perf_counter()
-    for _ in range(repeats):
-        call()
-    return (time.perf_counter() - started) / repeats
 
 
 def _dense(result: object) -> torch.Tensor:

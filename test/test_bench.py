@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import ai3
+from ai3.validation import shapes
 from bench import measure, report
 from bench.case import Result
-from bench.layers import shapes
+from bench.layers.shapes import NETWORKS, of_network
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,7 +40,7 @@ class TestMeasure:
 
             return call
 
-        monkeypatch.setattr(measure.time, "perf_counter", lambda: now)
+        monkeypatch.setattr(time, "perf_counter", lambda: now)
         timings = measure.compare({"slow": side(0.004), "fast": side(0.001)}, seconds=1)
         assert timings["slow"].seconds == pytest.approx(0.004)
         assert timings["slow"].ratio == 1
@@ -205,10 +206,10 @@ class TestCommand:
         assert {result.side for result in results} >= {"torch", "default", "direct"}
         assert all(result.error is not None and result.error < 1e-5 for result in results)
 
-    @pytest.mark.parametrize("name", shapes.NETWORKS)
+    @pytest.mark.parametrize("name", NETWORKS)
     def test_sets_are_what_the_networks_do(self, name: str) -> None:
         stored = shapes.load()[name].convs
-        assert stored == shapes.of_network(name)
+        assert stored == of_network(name)
         assert len({str(conv) for conv in stored}) == len(stored)
 
     def test_a_case_that_takes_long_is_measured_a_few_times(self) -> None:

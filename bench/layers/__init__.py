@@ -13,8 +13,9 @@ from torch import nn
 import ai3
 from ai3 import _core, layers
 from ai3.errors import UnsupportedAlgorithmError
+from ai3.validation import shapes
 from bench.case import Case
-from bench.layers import functions, gradients, shapes
+from bench.layers import functions, gradients
 
 Call = Callable[[], object]
 Shape = tuple[int, ...]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ai3 import SUPPORTED_ALGORITHMS, _core
+from ai3.validation.shapes import Conv, ShapeSet
 from bench.case import Case
-from bench.layers.shapes import Conv, ShapeSet
 
 NAMES = ("conv2d_grad_input", "conv2d_grad_weight")
 

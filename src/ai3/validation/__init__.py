@@ -1,0 +1,1 @@
+"""Whether an algorithm computes what it claims to."""
