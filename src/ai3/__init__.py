@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
     from ai3.torch.swap_modules import SwappedModule
+    from ai3.validation.trial import Outcome
+    from ai3.validation.validate import Validation
 
 __all__ = [
     "FROM_BACKEND",
@@ -29,6 +31,7 @@ __all__ = [
     "Model",
     "Tensor",
     "algorithm",
+    "check",
     "errors",
     "freeze",
     "include_dir",
@@ -46,6 +49,7 @@ __all__ = [
     "using_cudnn",
     "using_mps_and_metal",
     "using_sycl",
+    "validate",
 ]
 __version__ = "0.1.0"
 
@@ -201,6 +205,92 @@ def load(path: "str | PathLike[str]", *, unsupported: str = "raise") -> Model:
             algorithms which are not registered.
     """
     return Model.from_graph(*file.load(path, unsupported))
+
+
+def validate(
+    op: str,
+    algorithm: str,
+    *,
+    file: "str | PathLike[str] | None" = None,
+    seconds: float = 90.0,
+    examples: int = 500,
+    seed: int = 0,
+    tolerance: float | None = None,
+    bench: "Sequence[str]" = (),
+) -> "Validation":
+    """Try an algorithm with everything that it claims to do, against the operation's reference in
+    double precision: named cases and random ones, float32 and float64, one thread, two and more
+    than there are processors, every layout of images, arrays that are not dense, NaN and infinity.
+
+    It runs in a process of its own, on memory that is watched: a crash, a run that does not end, a
+    write beyond output and workspace, and a result that depends on what was there before are found
+    as wrong results are.
+
+    Args:
+        op: the operation, a name in `SUPPORTED_ALGORITHMS`.
+        algorithm: its name.
+        file: the C++ or Python file that has it, where it was not added yet.
+        seconds: after which no more cases are begun; those left are counted.
+        examples: how many random cases.
+        seed: of the random cases: the same give the same.
+        tolerance: how many times the error may be that of a plain sum of as many terms, by default
+            what is known of ai3's own algorithms and 32 for others.
+        bench: sets of convolutions, such as "resnet18" (`ai3 validate --help` lists them), or
+            "named", an operation's named cases: where nothing is wrong, the speed beside ai3's own
+            algorithms is measured over these.
+
+    Returns:
+        The counts, the reasons of refusals, for each fault the smallest case as a line of code, the
+        errors beside those of "direct"; printed, a report; `ok` tells whether nothing was wrong and
+        something was right. `chart` draws the speeds.
+
+    Raises:
+        ValueError: no such operation, algorithm or set. Also what `load_algorithm` raises.
+    """
+    from ai3.validation import validate as by
+
+    return by.validate(
+        op,
+        algorithm,
+        file=file,
+        seconds=seconds,
+        examples=examples,
+        seed=seed,
+        tolerance=tolerance,
+        bench=bench,
+    )
+
+
+def check(
+    op: str,
+    algorithm: str,
+    inputs: "Sequence[Sequence[int]]",
+    weights: "Sequence[Sequence[int] | None]" = (),
+    **how: Any,
+) -> "Outcome":
+    """Try an algorithm with one case, as the lines do that `validate` prints.
+
+    Args:
+        op: the operation.
+        algorithm: its name.
+        inputs: the inputs' shapes.
+        weights: the weights' shapes; None for an absent one.
+        how: the operation's attributes; and dtype ("float32"), threads (1), input_layout ("dense")
+            of images, output_layout, values ("random", or "special" with NaN and infinity among
+            them), strides (None, "transposed", "every second" or "reversed") of arrays that are not
+            dense, seed (0) of the values, file and tolerance as `validate` takes them, and isolated
+            (True): whether it runs in a process of its own, or in this one, for a debugger.
+
+    Returns:
+        The outcome, right or refused, with its error.
+
+    Raises:
+        ai3.errors.WrongResultError: what is wrong, and where.
+        ValueError: no such operation or algorithm, or what is no problem of the operation.
+    """
+    from ai3.validation import validate as by
+
+    return by.check(op, algorithm, inputs, weights, **how)
 
 
 def _torch_backend(module: object) -> Any:

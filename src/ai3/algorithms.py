@@ -150,7 +150,7 @@ def load_installed() -> None:
     """Add what the environment variable AI3_ALGORITHMS names, paths of C++ and Python files, and
     what packages bring by the entry point group "ai3.algorithms". What fails is warned of."""
     for path in filter(None, os.environ.get("AI3_ALGORITHMS", "").split(os.pathsep)):
-        _tried(path, partial(_load_file, Path(path)))
+        _tried(path, partial(load_file, Path(path)))
     for point in metadata.entry_points(group="ai3.algorithms"):
         _tried(f"{point.name} of {point.value}", point.load)
 
@@ -164,8 +164,9 @@ def _tried(what: str, load: Callable[[], Any]) -> None:
         )
 
 
-def _load_file(path: Path) -> None:
-    """A Python file, which is run, or a C++ file with functions of one or more operations."""
+def load_file(path: Path) -> None:
+    """Add the algorithms of a Python file, which is run, or of a C++ file with functions of one or
+    more operations."""
     if path.suffix == ".py":
         runpy.run_path(str(path))
         return

@@ -24,6 +24,9 @@ FLAGS = (
     *("-fvisibility=hidden", "-fvisibility-inlines-hidden", "-Wall", "-Wno-psabi"),
     "-DAI3_TASKS_THROW",
 )
+SUFFIXES = (".cpp", ".cc", ".cxx", ".hpp", ".h")
+"""By which a C++ file is known."""
+
 LEVELS = {
     "baseline": (),
     "avx2": ("-march=x86-64-v3",),

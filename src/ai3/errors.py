@@ -72,3 +72,11 @@ class CompileError(ValueError):
     def __init__(self, path: object, reason: str) -> None:
         self.path = path
         super().__init__(reason if path is None else f"{path} is no algorithm: {reason}")
+
+
+class WrongResultError(AssertionError):
+    """A case that an algorithm gets wrong; `kind` says in few words how."""
+
+    def __init__(self, op: str, algorithm: str, kind: str, why: str) -> None:
+        self.kind = kind
+        super().__init__(f"{algorithm!r} of {op} {kind}: {why}")

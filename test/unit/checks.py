@@ -1,10 +1,18 @@
 """What the unit tests of all operations share."""
 
+from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from hypothesis import strategies as st
+
+from ai3.validation import layouts
+
+T = TypeVar("T")
+
+LAYOUTS = layouts.LAYOUTS
 
 
 def make_problem(
@@ -85,30 +93,14 @@ def run_in_place(
     return executor([first, *others])[0]
 
 
-LAYOUTS = ["dense", "channels_last", "blocked"]
-
-
 def to_layout(core: ModuleType, x: torch.Tensor, layout: str) -> torch.Tensor:
-    """The memory of an image in a layout, as a dense tensor of its own; a last block of channels is
-    filled up with ones."""
-    if layout == "dense":
-        return x.contiguous()
-    if layout == "channels_last":
-        return x.movedim(-3, -1).contiguous()
-    spec = core.Spec(str(x.dtype).removeprefix("torch."), (1, 1, 1), layout)
-    block = spec.bytes // x.element_size()
-    missing = -x.shape[-3] % block
-    x = torch.nn.functional.pad(x, (0, 0, 0, 0, 0, missing), value=1.0)
-    return x.unflatten(-3, (-1, block)).movedim(-3, -1).contiguous()
+    """The memory of an image in a layout, as a dense tensor of its own."""
+    return torch.from_numpy(layouts.to_memory(x.numpy(), layout, _block(core, x)))
 
 
-def from_layout(memory: torch.Tensor, layout: str, channels: int) -> torch.Tensor:
-    """The image (N, C, H, W) or (C, H, W) that `to_layout` made the memory of."""
-    if layout == "dense":
-        return memory
-    if layout == "channels_last":
-        return memory.movedim(-1, -3)
-    return memory.movedim(-1, -3).flatten(-4, -3).narrow(-3, 0, channels)
+def _block(core: ModuleType, x: torch.Tensor) -> int:
+    spec = core.Spec(str(x.dtype).removeprefix("torch."), (1, 1, 1), "blocked")
+    return int(spec.bytes // x.element_size())
 
 
 def run_in_layout(
@@ -126,7 +118,8 @@ def run_in_layout(
     step = (problem, algorithm, places, ("output", 0, 0))
     executor = core.Executor(specs, [output], [], [step], 0)
     (result,) = executor(memory)
-    return from_layout(torch.as_tensor(result), problem.output.layout, problem.output.shape[-3])
+    image = layouts.from_memory(torch.as_tensor(result).numpy(), problem.output, _block(core, like))
+    return torch.from_numpy(image)
 
 
 def run_keeping_layout(
@@ -137,3 +130,16 @@ def run_keeping_layout(
     problem = core.problem(op, [spec], None, attributes)
     assert problem.output.layout == layout
     return run_in_layout(core, problem, "direct", x)
+
+
+class Drawn:
+    """What the package's cases draw, drawn by hypothesis; see ai3.validation.case.Draw."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+
+    def integer(self, low: int, high: int) -> int:
+        return self.draw(st.integers(low, high))
+
+    def choice(self, options: Sequence[T]) -> T:
+        return self.draw(st.sampled_from(options))

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ai3 import SUPPORTED_ALGORITHMS, _core, layers
-from test.unit.checks import LAYOUTS, assert_within, make_problem, run_in_layout
+from ai3.validation import convolutions
+from ai3.validation.case import Case as Given
+from ai3.validation.trial import ERROR_FACTORS
+from test.unit.checks import LAYOUTS, Drawn, assert_within, make_problem, run_in_layout
 
 ALGORITHMS = SUPPORTED_ALGORITHMS["conv2d"]
 DTYPES = [torch.float32, torch.float64]
@@ -26,6 +29,12 @@ class Case:
     kernel: tuple[int, int]
     attributes: dict[str, Any] = field(default_factory=dict)
     bias: bool = True
+
+    @staticmethod
+    def of(given: Given) -> "Case":
+        (x,), (weight, bias) = given.inputs, given.weights
+        assert weight is not None
+        return Case(x, weight[0], (weight[2], weight[3]), dict(given.attributes), bias is not None)
 
     def tensors(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         groups = self.attributes.get("groups", 1)
@@ -50,88 +59,7 @@ class Case:
             return module(x.double())
 
 
-CASES = {
-    "3x3": Case((2, 16, 14, 14), 32, (3, 3), {"padding": 1}),
-    "3x3_no_padding": Case((1, 5, 9, 10), 33, (3, 3)),
-    "3x3_no_bias": Case((1, 4, 8, 8), 8, (3, 3), {"padding": 1}, bias=False),
-    "unbatched": Case((3, 12, 10), 7, (3, 3), {"padding": 1}),
-    "batch_5": Case((5, 3, 6, 7), 4, (3, 3), {"padding": 1}),
-    "1x1": Case((2, 35, 7, 7), 65, (1, 1)),
-    "1x1_half_a_vector": Case((1, 40, 5, 9), 24, (1, 1)),
-    "3x3_half_a_vector": Case((1, 24, 13, 12), 40, (3, 3), {"padding": 1}),
-    "1x1_strided": Case((1, 8, 9, 9), 16, (1, 1), {"stride": 2}),
-    "one_pixel": Case((1, 1, 1, 1), 1, (1, 1)),
-    "one_pixel_padded": Case((2, 3, 1, 1), 5, (3, 3), {"padding": 1}),
-    "kernel_is_image": Case((1, 4, 6, 5), 9, (6, 5)),
-    "wide_row": Case((1, 2, 3, 150), 3, (3, 3), {"padding": 1}),
-    "wide_row_cut": Case((1, 2, 2, 131), 40, (1, 3)),
-    "deep_and_narrow": Case((1, 260, 14, 14), 40, (3, 3), {"padding": 1}),
-    "deep_and_narrow_strided": Case((2, 130, 23, 11), 17, (5, 3), {"stride": 2, "padding": 1}),
-    "tall": Case((1, 2, 140, 2), 3, (3, 1), {"padding": (1, 0)}),
-    "stride_2": Case((1, 6, 15, 17), 24, (3, 3), {"stride": 2, "padding": 1}),
-    "stride_pair": Case((2, 4, 14, 20), 17, (3, 5), {"stride": (2, 3), "padding": (1, 2)}),
-    "7x7_stride_2": Case((1, 3, 37, 37), 20, (7, 7), {"stride": 2, "padding": 3}),
-    "11x11_stride_4": Case((1, 3, 47, 51), 18, (11, 11), {"stride": 4, "padding": 2}),
-    "dilated": Case((1, 5, 16, 15), 6, (3, 3), {"dilation": 2, "padding": 2}),
-    "stride_3": Case((1, 4, 20, 22), 9, (4, 5), {"stride": 3, "padding": 2}),
-    "few_pixels_deep": Case((2, 70, 6, 7), 37, (3, 3), {"padding": 1}),
-    "few_pixels_grouped": Case((2, 24, 5, 5), 80, (3, 3), {"groups": 2, "padding": 1}),
-    "one_pixel_wide": Case((2, 300, 1, 1), 70, (1, 1)),
-    "one_pixel_of_one_image": Case((1, 300, 1, 1), 70, (1, 1)),
-    "one_pixel_of_whole_blocks": Case((3, 64, 1, 1), 96, (1, 1), {"stride": 2, "dilation": 3}),
-    "one_pixel_unbatched": Case((37, 1, 1), 50, (1, 1)),
-    "one_pixel_of_many_images": Case((24, 32, 1, 1), 48, (1, 1)),
-    "many_narrow_groups": Case((1, 60, 9, 20), 120, (3, 3), {"groups": 30, "padding": 1}),
-    "31x31": Case((1, 3, 40, 37), 5, (31, 31), {"padding": 15}),
-    "31x31_depthwise": Case((2, 18, 45, 29), 36, (31, 31), {"padding": 15, "groups": 18}),
-    "11x11_dilated": Case((1, 3, 70, 20), 20, (11, 3), {"padding": 2, "dilation": (6, 5)}),
-    "15x15_replicate": Case(
-        (1, 18, 20, 21), 4, (15, 15), {"padding": 9, "padding_mode": "replicate"}
-    ),
-    "more_than_a_transform": Case((1, 2, 131, 5), 3, (129, 3), {"padding": 1}),
-    "kernel_beyond_a_block": Case((1, 2, 40, 17), 5, (13, 12), {"padding": 6}),
-    "dilated_pair": Case((1, 5, 16, 25), 6, (2, 3), {"dilation": (3, 4), "padding": (1, 4)}),
-    "padding_beyond_kernel": Case((1, 2, 4, 4), 3, (3, 3), {"padding": 4}),
-    "same_even_kernel": Case((1, 3, 9, 8), 4, (4, 2), {"padding": "same"}),
-    "same_dilated": Case((1, 3, 9, 8), 4, (3, 2), {"padding": "same", "dilation": 3}),
-    "valid": Case((1, 3, 9, 8), 4, (3, 2), {"padding": "valid"}),
-    "reflect": Case((2, 3, 7, 6), 5, (3, 3), {"padding": (3, 2), "padding_mode": "reflect"}),
-    "replicate": Case((1, 3, 5, 6), 5, (5, 3), {"padding": 2, "padding_mode": "replicate"}),
-    "circular": Case((1, 3, 5, 6), 20, (3, 3), {"padding": (5, 1), "padding_mode": "circular"}),
-    "same_reflect": Case((1, 2, 9, 9), 3, (4, 4), {"padding": "same", "padding_mode": "reflect"}),
-    "groups_2": Case((1, 8, 11, 13), 16, (3, 3), {"groups": 2, "padding": 1}),
-    "groups_tails": Case((2, 9, 6, 6), 21, (3, 3), {"groups": 3, "padding": 1}),
-    "grouped_wide": Case((1, 6, 8, 8), 66, (3, 3), {"groups": 2, "padding": 1}),
-    "grouped_few_pixels": Case((1, 704, 3, 3), 1232, (3, 3), {"groups": 11, "padding": 1}),
-    "depthwise": Case((2, 20, 14, 15), 20, (3, 3), {"groups": 20, "padding": 1}),
-    "depthwise_stride_2": Case((1, 5, 13, 12), 5, (5, 5), {"groups": 5, "stride": 2, "padding": 2}),
-    "depthwise_multiplier": Case((1, 4, 9, 9), 12, (3, 3), {"groups": 4, "padding": 1}),
-    "depthwise_circular": Case(
-        (1, 4, 9, 9), 4, (3, 3), {"groups": 4, "padding": 1, "padding_mode": "circular"}
-    ),
-    "depthwise_wide": Case((1, 3, 11, 83), 3, (3, 3), {"groups": 3, "padding": 1}),
-    "depthwise_wide_stride_2": Case(
-        (2, 17, 10, 91), 17, (7, 7), {"groups": 17, "padding": 3, "stride": 2}
-    ),
-    "depthwise_dilated": Case(
-        (1, 18, 12, 45), 18, (3, 3), {"groups": 18, "padding": 2, "dilation": 2}
-    ),
-    "depthwise_not_square": Case((1, 33, 9, 50), 33, (3, 5), {"groups": 33, "padding": (0, 2)}),
-    "depthwise_small": Case((2, 67, 7, 7), 67, (5, 5), {"groups": 67, "padding": 2}),
-    "depthwise_one_vector": Case((1, 5, 16, 16), 5, (5, 5), {"groups": 5, "padding": 2}),
-    "depthwise_two_vectors": Case(
-        (2, 3, 17, 29), 6, (3, 3), {"groups": 3, "stride": 2, "padding": 1}
-    ),
-    "depthwise_7x7": Case((1, 40, 8, 30), 40, (7, 7), {"groups": 40, "padding": 3}),
-    "depthwise_in_padding": Case((1, 19, 2, 3), 19, (3, 3), {"groups": 19, "padding": (4, 5)}),
-    "depthwise_strided_dilated": Case(
-        (1, 34, 20, 37),
-        34,
-        (5, 3),
-        {"groups": 34, "stride": (2, 3), "dilation": 3, "padding": (6, 2)},
-    ),
-    "empty_batch": Case((0, 3, 8, 8), 4, (3, 3)),
-}
+CASES = {name: Case.of(given) for name, given in convolutions.CONVOLUTIONS.items()}
 
 
 def is_refused(case: Case, algorithm: str) -> bool:
@@ -147,11 +75,8 @@ def is_refused(case: Case, algorithm: str) -> bool:
 
 
 def error_factor(algorithm: str) -> float:
-    """What an algorithm adds to the rounding of a sum: Winograd's transforms by their tile, the
-    Fourier transform, to which all pixels of a tile contribute, some."""
-    return {"winograd f2": 4, "winograd": 80, "winograd f4": 30, "winograd f6": 80, "fft": 2}.get(
-        algorithm, 1
-    )
+    """What an algorithm adds to the rounding of a sum."""
+    return ERROR_FACTORS.get(algorithm, 1)
 
 
 def assert_close(actual: Any, expected: torch.Tensor, algorithm: str) -> None:
@@ -298,27 +223,7 @@ def test_reference_equals_torch(name: str, dtype: torch.dtype) -> None:
 
 @st.composite
 def problems(draw: st.DrawFn) -> Case:
-    def small(low: int, high: int) -> int:
-        return draw(st.integers(low, high))
-
-    groups = small(1, 4)
-    kernel = (small(1, 5), small(1, 5))
-    dilation = (small(1, 3), small(1, 3))
-    padding = (small(0, 3), small(0, 3))
-    mode = draw(st.sampled_from(["zeros", "reflect", "replicate", "circular"]))
-    needed = [
-        max(d * (k - 1) + 1 - 2 * p, p + 1)
-        for k, d, p in zip(kernel, dilation, padding, strict=True)
-    ]
-    shape = (small(1, 3), groups * small(1, 9), *(n + small(0, 20) for n in needed))
-    attributes = {
-        "stride": (small(1, 4), small(1, 4)),
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-        "padding_mode": mode,
-    }
-    return Case(shape, groups * small(1, 20), kernel, attributes, draw(st.booleans()))
+    return Case.of(convolutions.draw_convolution(Drawn(draw)))
 
 
 @settings(max_examples=60, deadline=None)

@@ -10,65 +10,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ai3 import SUPPORTED_ALGORITHMS, _core
+from ai3.validation.convolutions import MORE_CONVOLUTIONS
 from test.unit.checks import assert_within, make_problem
 from test.unit.test_conv2d import CASES, DTYPES, Case, error_factor, problems
 
 GRAD_INPUT = SUPPORTED_ALGORITHMS["conv2d_grad_input"]
 GRAD_WEIGHT = SUPPORTED_ALGORITHMS["conv2d_grad_weight"]
 
-MORE_CASES = {
-    "padding_beyond_kernel_strided": Case(
-        (1, 2, 5, 7), 3, (3, 2), {"padding": (5, 4), "stride": (2, 3)}
-    ),
-    "stride_and_dilation_share_a_factor": Case(
-        (2, 3, 17, 19), 5, (3, 4), {"stride": (4, 6), "dilation": (2, 3), "padding": 2}
-    ),
-    "stride_beyond_kernel": Case((2, 6, 17, 13), 18, (2, 1), {"stride": (4, 3), "padding": (1, 0)}),
-    "rows_never_read": Case((1, 3, 10, 11), 4, (3, 3), {"stride": 3}),
-    "reflect_strided": Case(
-        (2, 4, 9, 8), 6, (3, 3), {"padding": 2, "stride": 2, "groups": 2, "padding_mode": "reflect"}
-    ),
-    "circular_strided": Case(
-        (1, 2, 7, 8), 3, (5, 3), {"padding": (4, 2), "stride": (1, 2), "padding_mode": "circular"}
-    ),
-    "replicate_beyond_kernel": Case(
-        (1, 2, 4, 4), 3, (3, 3), {"padding": 4, "padding_mode": "replicate"}
-    ),
-    "many_images": Case((19, 5, 4, 4), 18, (3, 3), {"padding": 1}),
-    "many_pixels": Case((2, 2, 70, 90), 17, (1, 1)),
-    "aligned_planes": Case((2, 20, 32, 16), 18, (1, 1)),
-    "aligned_planes_padded": Case((2, 3, 30, 62), 17, (3, 3), {"padding": 1}),
-    "1x1_grouped": Case((2, 51, 9, 7), 54, (1, 1), {"groups": 3}),
-    "1x1_many_outputs": Case((1, 17, 40, 31), 300, (1, 1)),
-    "one_long_row": Case((1, 3, 1, 5000), 18, (1, 3), {"padding": (0, 1)}),
-    "depthwise_wide": Case((2, 3, 5, 70), 3, (5, 5), {"groups": 3, "padding": 2}),
-    "depthwise_stride_3": Case((1, 4, 11, 60), 8, (3, 3), {"groups": 4, "stride": 3}),
-    "depthwise_stride_2": Case((2, 5, 15, 37), 5, (3, 3), {"groups": 5, "stride": 2, "padding": 1}),
-    "depthwise_stride_2_even": Case((1, 3, 8, 70), 3, (5, 4), {"groups": 3, "stride": 2}),
-    "depthwise_strides_differ": Case(
-        (1, 4, 11, 23), 4, (3, 5), {"groups": 4, "stride": (1, 3), "padding": (2, 1)}
-    ),
-    "depthwise_rows_strided": Case(
-        (3, 2, 12, 19), 2, (3, 3), {"groups": 2, "stride": (3, 1), "padding": (0, 2)}
-    ),
-    "depthwise_stride_beyond_kernel": Case((1, 3, 17, 40), 3, (1, 1), {"groups": 3, "stride": 2}),
-    "depthwise_dilated_strided": Case(
-        (1, 3, 20, 41), 3, (3, 3), {"groups": 3, "stride": 2, "dilation": (2, 3), "padding": 3}
-    ),
-    "depthwise_padding_beyond_kernel": Case(
-        (1, 2, 4, 5), 2, (3, 2), {"groups": 2, "stride": 2, "padding": (5, 4)}
-    ),
-    "depthwise_circular_strided": Case(
-        (1, 2, 7, 8),
-        2,
-        (3, 3),
-        {"groups": 2, "stride": 2, "padding": 1, "padding_mode": "circular"},
-    ),
-    "depthwise_columns_never_read": Case((1, 2, 9, 36), 2, (2, 2), {"groups": 2, "stride": (2, 3)}),
-    "groups_of_4": Case((2, 16, 9, 33), 16, (3, 3), {"groups": 4, "padding": 1}),
-    "groups_of_6": Case((1, 12, 9, 40), 12, (3, 1), {"groups": 2, "stride": 2}),
-}
-ALL_CASES = CASES | MORE_CASES
+ALL_CASES = CASES | {name: Case.of(case) for name, case in MORE_CONVOLUTIONS.items()}
 
 
 def wide(case: Case, *tensors: Tensor) -> tuple[Tensor, ...]:

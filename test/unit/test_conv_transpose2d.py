@@ -8,29 +8,16 @@ import torch
 from torch.nn import functional as F
 
 from ai3 import _core
+from ai3.validation.convolutions import TRANSPOSED
 from test.unit.checks import assert_within, make_problem
 
 ALGORITHMS = _core.algorithms()["conv_transpose2d"]
 DTYPES = [torch.float32, torch.float64]
 
 # The input's shape, the weight's, hyper-parameters.
-CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
-    "plain": ((2, 3, 5, 7), (3, 4, 3, 3), {}),
-    "upsampling": ((1, 8, 7, 9), (8, 5, 2, 2), {"stride": 2}),
-    "upsampling_smooth": ((1, 6, 7, 7), (6, 6, 4, 4), {"stride": 2, "padding": 1}),
-    "added": ((2, 3, 6, 5), (3, 4, 3, 3), {"stride": 2, "padding": 1, "output_padding": 1}),
-    "uneven": (
-        (1, 3, 5, 6),
-        (3, 2, 2, 5),
-        {"stride": (3, 2), "padding": (0, 2), "output_padding": (2, 0)},
-    ),
-    "dilated": ((1, 3, 5, 6), (3, 2, 3, 2), {"dilation": (2, 3), "padding": 1}),
-    "dilated_strided": ((1, 3, 5, 6), (3, 2, 3, 3), {"dilation": 3, "stride": 2}),
-    "groups": ((2, 6, 5, 5), (6, 4, 3, 3), {"groups": 2, "stride": 2}),
-    "depthwise": ((1, 19, 6, 6), (19, 1, 3, 3), {"groups": 19, "stride": 2, "padding": 1}),
-    "single": ((3, 5, 7), (3, 4, 3, 3), {"stride": 2}),
-    "pointwise": ((1, 3, 5, 5), (3, 7, 1, 1), {}),
-    "gaps": ((1, 3, 4, 4), (3, 2, 2, 2), {"stride": 5}),
+CASES = {
+    name: (case.inputs[0], case.weights[0] or (), case.attributes)
+    for name, case in TRANSPOSED.items()
 }
 
 
