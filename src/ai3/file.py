@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from os import PathLike
@@ -13,7 +13,7 @@ import numpy as np
 
 from ai3.errors import FileError
 from ai3.graph import Expression, Graph, Node, Plain, Record
-from ai3.graph.expression import FUNCTIONS, reads
+from ai3.graph.expression import ARRAYS, FUNCTIONS, TAKE_TEXT, reads
 from ai3.graph.graph import CONSTANT, FOREIGN, KINDS
 from ai3.ops import OPERATIONS, REQUIRED, SUPPORTED_ALGORITHMS, Operation
 from ai3.selector import check_algorithm
@@ -251,10 +251,22 @@ def _decode(item: Any) -> Any:
             raise _Damage(f"it has the function {function!r}, which this ai3 does not know")
         elif not _takes(function, len(arguments)):
             raise _Damage(f"it has the function {function!r} of {len(arguments)} arguments")
+        elif function not in TAKE_TEXT and any(isinstance(a, str) for a in _flat(arguments)):
+            raise _Damage(f"it has the function {function!r} of a text")
+        elif any(isinstance(a, Expression) and a.function in ARRAYS for a in _flat(arguments)):
+            raise _Damage(f"it has the function {function!r} of an array")
         return Expression(function, arguments)
     if isinstance(item, int) and abs(item) >= _LARGEST:
         raise _Damage(f"its number {str(item)[:40]} is too large")
     return tuple(map(_decode, item)) if isinstance(item, list) else item
+
+
+def _flat(items: tuple[Any, ...]) -> Iterator[Any]:
+    for item in items:
+        if isinstance(item, tuple):
+            yield from _flat(item)
+        else:
+            yield item
 
 
 @cache

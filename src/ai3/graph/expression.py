@@ -9,46 +9,36 @@ from typing import Any
 import numpy as np
 
 from ai3.graph import resampling
+from ai3.graph.bounds import MOST_DIMS, MOST_ELEMENTS, Budget, bounded
 from ai3.graph.windows import window_mask
 
 Shape = tuple[int, ...]
 
 
-MOST_PLACES = 1 << 22
-MOST_ELEMENTS = 1 << 25
-"""Of a tuple and of an array that an expression may come to: a file's could ask for any."""
-
-
-def _bounded(count: int, most: int = MOST_PLACES) -> int:
-    if count > most:
-        raise ValueError(f"an expression comes to {count} elements, more than {most}")
-    return int(count)
-
-
 def _ones(count: int) -> list[int]:
-    return [1] * _bounded(count, 64)
+    return [1] * bounded(count, most=MOST_DIMS)
 
 
 def _dims(rank: int) -> list[int]:
-    return list(range(_bounded(rank, 64)))
+    return list(range(bounded(rank, most=MOST_DIMS)))
 
 
 def _product(a: Any, b: Any) -> Any:
     """Of numbers; or a short tuple some times, as (1,) * n."""
     for items, times in ((a, b), (b, a)):
         if isinstance(items, tuple | str):
-            _bounded(len(items) * times, 1 << 10)
+            bounded(len(items), times, most=1 << 10)
     return a * b
 
 
-def _array(make: Callable[..., Any], count: Callable[..., float]) -> Callable[..., Any]:
-    """`make`, of at most as many elements as an array may have, which `count` tells."""
+def _array(make: Callable[..., Any], counts: Callable[..., Sequence[float]]) -> Callable[..., Any]:
+    """`make`, of at most as many elements as an array may have: the product of `counts`."""
 
-    def bounded(*arguments: Any) -> Any:
-        _bounded(math.ceil(count(*arguments)), MOST_ELEMENTS)
+    def within_bounds(*arguments: Any) -> Any:
+        bounded(*(math.ceil(count) for count in counts(*arguments)), most=MOST_ELEMENTS)
         return make(*arguments)
 
-    return bounded
+    return within_bounds
 
 
 def _range_length(start: float, stop: float | None = None, step: float = 1) -> float:
@@ -100,7 +90,7 @@ def _stop(index: int) -> int | None:
 def _put(extent: int, start: int | None, stop: int | None, step: int | None) -> Shape:
     """For each element of a dimension, where it lies in that dimension followed by what a slice of
     it becomes."""
-    places = list(range(_bounded(extent)))
+    places = list(range(bounded(extent)))
     for i, at in enumerate(range(extent)[slice(start, stop, step)]):
         places[at] = extent + i
     return tuple(places)
@@ -130,7 +120,7 @@ def _windows(extent: int, size: int, step: int, dilation: int = 1, inner: bool =
     """The places of all windows along a dimension, window by window or, if not `inner`, place by
     place."""
     count = (extent - dilation * (size - 1) - 1) // step + 1
-    _bounded(count * size)
+    bounded(count, size)
     if inner:
         return tuple(w * step + k * dilation for w in range(count) for k in range(size))
     return tuple(w * step + k * dilation for k in range(size) for w in range(count))
@@ -152,7 +142,7 @@ def _convolution_padding(padding: Any, kernel: Shape, dilation: Any) -> Shape:
 def _pooled(extent: int, count: int, size: int, step: int, padding: int, dilation: int) -> Shape:
     """The places of `count` windows along a padded dimension, place by place; what lies in the
     padding is the next place of the window that does not."""
-    _bounded(count * size)
+    bounded(count, size)
     rows = []
     for start in range(-padding, count * step - padding, step):
         row = [at for k in range(size) if 0 <= (at := start + k * dilation) < extent]
@@ -167,9 +157,9 @@ def _bins(extent: int, count: int, inner: bool = True) -> Shape:
     """The places of the windows by which torch pools adaptively, each filled to the longest with
     its last place: window i is floor(i * extent / count) to ceil((i + 1) * extent / count). Window
     by window or, if not `inner`, place by place."""
-    bounds = [(i * extent // count, -(-(i + 1) * extent // count)) for i in range(_bounded(count))]
+    bounds = [(i * extent // count, -(-(i + 1) * extent // count)) for i in range(bounded(count))]
     longest = max((stop - start for start, stop in bounds), default=0)
-    _bounded(count * longest)
+    bounded(count, longest)
     if inner:
         return tuple(min(start + k, stop - 1) for start, stop in bounds for k in range(longest))
     return tuple(min(start + k, stop - 1) for k in range(longest) for start, stop in bounds)
@@ -202,9 +192,14 @@ def _shuffle(shape: Shape, r: int, what: str) -> Shape:
 
 
 def _power(number: float, exponent: float) -> float:
-    if abs(exponent) > 64:
-        raise ValueError(f"an exponent of {exponent}")
+    if abs(exponent) > 64 or abs(number) > 1 << 64:
+        raise ValueError(f"{number} to the power of {exponent}")
     return float(number**exponent) if exponent < 0 else number**exponent
+
+
+def _prod(items: Sequence[float]) -> float:
+    bounded(len(items), most=MOST_DIMS)
+    return math.prod(items)
 
 
 def _choose(condition: Any, then: Any, otherwise: Any) -> Any:
@@ -236,7 +231,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "len": len,
     "tuple": lambda *items: tuple(items),
     "slice": slice,
-    "prod": math.prod,
+    "prod": _prod,
     "choose": _choose,
     "swapped": _swapped,
     "moved": _moved,
@@ -251,20 +246,16 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "ones after": lambda shape, rank: (*shape, *_ones(rank - len(shape))),
     "batched": lambda shape, rank: (*_ones(rank - len(shape)), *shape),
     "per channel": lambda channels, shape: (channels, *([1] * (len(shape) - 2))),
-    "full": _array(
-        np.full, lambda shape, _: math.prod((shape,) if isinstance(shape, int) else shape)
-    ),
-    "arange": _array(np.arange, _range_length),
-    "linspace": _array(np.linspace, lambda start, stop, steps: steps),
-    "eye": _array(np.eye, lambda rows, columns=None: rows * (rows if columns is None else columns)),
-    "tri": _array(_triangle, lambda rows, columns, _: rows * columns),
-    "each repeated": lambda extent, times: tuple(
-        i // times for i in range(_bounded(extent * times))
-    ),
+    "full": _array(np.full, lambda shape, _: (shape,) if isinstance(shape, int) else shape),
+    "arange": _array(np.arange, lambda *bounds: (_range_length(*bounds),)),
+    "linspace": _array(np.linspace, lambda start, stop, steps: (steps,)),
+    "eye": _array(np.eye, lambda rows, columns=None: (rows, rows if columns is None else columns)),
+    "tri": _array(_triangle, lambda rows, columns, _: (rows, columns)),
+    "each repeated": lambda extent, times: tuple(i // times for i in range(bounded(extent, times))),
     "windows": _windows,
     "planes": lambda count, places: tuple(
         0 if place is None else j + place
-        for j in range(_bounded(count * len(places)) and count)
+        for j in range(bounded(count, len(places)) and count)
         for place in places
     ),
     "bins": _bins,
@@ -281,11 +272,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "grid all": lambda shapes: tuple(shape[0] for shape in shapes),
     "joined": lambda shape, dim, count=2: (
         *shape[:dim],
-        math.prod(shape[dim : dim + count]),
+        _prod(shape[dim : dim + count]),
         *shape[dim + count :],
     ),
     "along": lambda rank, dim, count: tuple(
-        count if d == dim % rank else 1 for d in range(_bounded(rank, 64))
+        count if d == dim % rank else 1 for d in range(bounded(rank, most=MOST_DIMS))
     ),
     "along both": lambda shape, other, dim: tuple(
         own if d == dim % len(shape) or n == 1 else n
@@ -294,30 +285,32 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "indexed at": _indexed_at,
     "indexed order": _indexed_order,
     "indexed shape": lambda shape, dim, index: (*shape[:dim], *index, *shape[dim + 1 :]),
-    "window mask": _array(
-        window_mask, lambda height, width, window, _: height * width * math.prod(window)
-    ),
-    "smoothing": _array(
-        resampling.smoothing, lambda extent, count, *_: 5 * (count + extent) if extent > 0 else 0
-    ),
-    "folded": _array(
-        resampling.folded, lambda extent, size, count, *_: (extent + count) * max(size, 1)
-    ),
+    "window mask": _array(window_mask, lambda height, width, window, _: (height, width, *window)),
+    "smoothing": resampling.smoothing,
+    "folded": resampling.folded,
     "affine places": _array(
-        resampling.affine_places, lambda extents, _: (len(extents) + 1) * math.prod(extents)
+        resampling.affine_places, lambda extents, _: (len(extents) + 1, *extents)
     ),
     "grid shape": lambda count, extents: (count, *extents, len(extents)),
     "grid sizes": lambda shape: tuple(reversed(shape[2:])),
     "grid steps": resampling.grid_steps,
     "grid corners": _array(
-        resampling.grid_corners, lambda dims, _, taps: dims * taps ** _bounded(dims, 3)
+        resampling.grid_corners, lambda dims, _, taps: (dims, *[taps] * bounded(dims, most=3))
     ),
     "sampled": lambda places, channels: (*places[:-1], channels),
     "image starts": _array(
-        lambda count, pixels: np.arange(count).reshape(-1, 1, 1) * pixels, lambda count, _: count
+        lambda count, pixels: np.arange(count).reshape(-1, 1, 1) * pixels, lambda count, _: (count,)
     ),
 }
 """What an expression may compute, by name: a file's graph can name nothing else."""
+
+ARRAYS = (
+    *("full", "arange", "linspace", "eye", "tri", "window mask", "smoothing"),
+    *("affine places", "grid corners", "image starts"),
+)
+"""Those that make an array: what an attribute is, nothing to compute with further."""
+
+TAKE_TEXT = ("shuffle", "smoothing", "convolution padding")
 
 _SIGNS = {
     "add": "+",
@@ -395,16 +388,21 @@ def shape_of(value: str) -> Expression:
     return Expression("shape", (value,))
 
 
-def evaluate(item: Any, shapes: Mapping[str, Shape]) -> Any:
-    """`item` with every expression in it replaced by what it is for values of these shapes."""
+def evaluate(item: Any, shapes: Mapping[str, Shape], budget: Budget | None = None) -> Any:
+    """`item` with every expression in it replaced by what it is for values of these shapes, within
+    the budget."""
     if isinstance(item, Expression):
         if item.function == "shape":
             return shapes[item.arguments[0]]
-        return FUNCTIONS[item.function](*(evaluate(a, shapes) for a in item.arguments))
+        if budget is None:
+            budget = Budget()
+        made = FUNCTIONS[item.function](*(evaluate(a, shapes, budget) for a in item.arguments))
+        budget.spend_on(made)
+        return made
     if isinstance(item, slice):
-        return slice(*(evaluate(a, shapes) for a in (item.start, item.stop, item.step)))
+        return slice(*(evaluate(a, shapes, budget) for a in (item.start, item.stop, item.step)))
     if isinstance(item, tuple | list):
-        return tuple(evaluate(part, shapes) for part in item)
+        return tuple(evaluate(part, shapes, budget) for part in item)
     return item
 
 

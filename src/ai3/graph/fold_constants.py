@@ -7,9 +7,13 @@ import numpy as np
 from ai3.graph.graph import CONSTANT, FOREIGN, Graph
 from ai3.graph.specialize import problem_of
 from ai3.graph.weights import WeightStore
+from ai3.report import operations_of
 
 LARGEST = 1 << 24
 """Bytes of the largest constant that is made: what is larger is cheaper to compute again."""
+
+LONGEST = 1 << 30
+"""Multiplications and additions that one may take."""
 
 
 def fold_constants(graph: Graph, weights: WeightStore) -> Graph:
@@ -25,11 +29,11 @@ def fold_constants(graph: Graph, weights: WeightStore) -> Graph:
             and all(name in arrays for name in node.inputs)
             and graph.specs[node.name].bytes <= LARGEST
         ):
-            result = problem_of(node, graph.specs, weights).run(
-                node.algorithm, *(arrays[name] for name in node.inputs)
-            )
-            array = np.array(result.numpy())
-            arrays[node.name] = array
-            node = node.having(op=CONSTANT, inputs=(), attributes={}, weights=(array,))
+            problem = problem_of(node, graph.specs, weights)
+            if operations_of(node, problem) <= LONGEST:
+                result = problem.run(node.algorithm, *(arrays[name] for name in node.inputs))
+                array = np.array(result.numpy())
+                arrays[node.name] = array
+                node = node.having(op=CONSTANT, inputs=(), attributes={}, weights=(array,))
         nodes.append(node)
     return replace(graph, nodes=tuple(nodes)).needed()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import prod
 from typing import TypeAlias
 
@@ -193,7 +194,7 @@ def _place_concatenations(
             continue
         places = [aliases.of(name) for name in node.inputs]
         sizes = [graph.specs[name].bytes for name in node.inputs]
-        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        starts = [0, *accumulate(sizes[:-1])]
         root, first = places[0]
         if places == [(root, first + start) for start in starts]:
             if aliases.of(node.name) == (node.name, 0):

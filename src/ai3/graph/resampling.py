@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ai3.graph.bounds import MOST_ELEMENTS, MOST_PLACES, bounded
+
 Array = np.ndarray[Any, Any]
 
 
@@ -22,6 +24,7 @@ def smoothing(
     wide = max(step, 1.0)
     support = wide * (1 if mode == "bilinear" else 2)
     taps = 2 * math.ceil(support) + 1
+    bounded(count, taps, most=MOST_PLACES if which == 0 else MOST_ELEMENTS)
     centre = step * (np.arange(count) + 0.5)
     first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
     last = np.minimum((centre + support + 0.5).astype(np.int64), extent)
@@ -51,6 +54,7 @@ def folded(
     """Along an axis onto which `count` windows of `size` are put, which places of which windows lie
     at each of `extent` elements, as place * count + window, each filled with size * count to the
     longest."""
+    bounded(extent, size)
     found = [
         [
             k * count + start // stride

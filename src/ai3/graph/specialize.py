@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ai3 import _core
 from ai3.algorithms import has_own
 from ai3.graph import expression
+from ai3.graph.bounds import Budget
 from ai3.graph.graph import CONSTANT, KINDS, Graph, Node
 from ai3.graph.program import Composer, literal, program_of
 from ai3.graph.weights import WeightStore
@@ -32,24 +34,29 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
     real = _real_dtype(graph, inputs)
     nodes: list[Node] = []
     varying = graph.varying
+    budget = Budget()
     for check in graph.checks:
         if shapes.keys() >= set(expression.reads(check)):
             _require(check, shapes, inputs)
     for node in graph.nodes:
         try:
             if node.op == CONSTANT:
-                node = _constant(node, shapes, real, numbers)
+                node = _constant(node, shapes, real, numbers, budget)
                 array = node.weights[0]
                 assert array is not None
                 specs[node.name] = _core.Spec(array.dtype.name, array.shape)
             else:
                 if node.name in varying:
-                    node = node.having(attributes=_attributes(node, varying[node.name], shapes))
+                    attributes = _attributes(node, varying[node.name], shapes, budget)
+                    node = node.having(attributes=attributes)
                 node = _typed(node, specs, numbers)
                 if node.op == "scaled_dot_product_attention":
                     node, expanded = _with_all_heads(node, specs)
                     nodes += expanded
-                specs[node.name] = problem_of(node, specs, weights).output
+                specs[node.name] = spec = problem_of(node, specs, weights).output
+                if spec.bytes >= _LARGE:
+                    given = sum(prod(specs[name].shape) for name in node.inputs)
+                    budget.spend_on_output(spec.shape, spec.bytes, given)
         except _WRONG as error:
             kind = TypeError if isinstance(error, _core.DTypeError) else ValueError
             raise kind(f"{node.label}: {error}") from None
@@ -107,11 +114,11 @@ def fusible(node: Node, specs: Mapping[str, _core.Spec], weights: WeightStore) -
 
 
 def _attributes(
-    node: Node, varying: Sequence[str], shapes: Mapping[str, tuple[int, ...]]
+    node: Node, varying: Sequence[str], shapes: Mapping[str, tuple[int, ...]], budget: Budget
 ) -> dict[str, Any]:
     attributes = dict(node.attributes)
     for name in varying:
-        attributes[name] = expression.evaluate(attributes[name], shapes)
+        attributes[name] = expression.evaluate(attributes[name], shapes, budget)
     return attributes
 
 
@@ -133,16 +140,20 @@ _WRONG = (
 
 REAL = ("float32", "float64")
 
+_LARGE = 1 << 24
+"""Bytes of an output that is looked at."""
+
 
 def _constant(
     node: Node,
     shapes: Mapping[str, tuple[int, ...]],
     real: str,
     numbers: dict[str, bool | int | float],
+    budget: Budget,
 ) -> Node:
     if node.weights:
         return node
-    value = expression.evaluate(node.attributes["value"], shapes)
+    value = expression.evaluate(node.attributes["value"], shapes, budget)
     if isinstance(value, bool | int | float):
         numbers[node.name] = value
     dtype = node.attributes.get("dtype", real)

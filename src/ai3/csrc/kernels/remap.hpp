@@ -12,6 +12,16 @@
 
 namespace ai3 {
 
+// Throws std::invalid_argument, in the name of `op`, for an output's dimension that is longer than
+// the input's and than what is tabulated when it is planned.
+inline void check_places(std::string_view op, Index places, Index extent) {
+    constexpr Index most = Index{1} << 25;
+    if (places > std::max(most, extent))
+        throw std::invalid_argument(std::string(op) + ": " + std::to_string(places) +
+                                    " elements along a dimension of " + std::to_string(extent) +
+                                    ", where at most " + std::to_string(most) + " can be made");
+}
+
 struct Remap {
     Shape input;
     std::vector<std::vector<Index>> source;

@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "kernels/remap.hpp"
+
 namespace ai3 {
 
 namespace {
@@ -28,6 +30,8 @@ AxisTaps taps_of(const std::string& mode, DType dtype, Index in, Index out, doub
         axis.index.push_back(std::clamp<Index>(i, 0, in - 1));
         axis.weight.push_back(weight);
     };
+    const std::size_t taps = mode == "bilinear" ? 2 : mode == "bicubic" ? 4 : 1;
+    axis.index.reserve(taps * std::size_t(out)), axis.weight.reserve(taps * std::size_t(out));
     for (Index o = 0; o < out; ++o) {
         if (mode == "nearest" || mode == "nearest-exact") {
             // Where rounding decides, it is the image's dtype's.
@@ -95,6 +99,7 @@ Interpolate::Interpolate(const std::vector<Spec>& inputs, const WeightSet& weigh
         refuse("sizes must be at least 1, but the input is " + to_string({IH, IW}) +
                " and the output " + to_string({OH, OW}));
     elements(output().shape);
+    check_places(op, OH, IH), check_places(op, OW, IW);
     const auto step = [&](Index in, Index out, std::size_t axis) {
         if (align_corners) return out > 1 ? double(in - 1) / double(out - 1) : 0.0;
         return factors.empty() ? double(in) / double(out) : 1 / factors[axis];

@@ -134,6 +134,7 @@ Pad::Pad(const std::vector<Spec>& inputs, const WeightSet& weights, const Attrib
                            " removes more than the extent " + std::to_string(extent) +
                            " of dimension " + std::to_string(dim));
         shape[dim] += before + after;
+        check_places(op, shape[dim], extent);
     }
     if (elements(shape) == 0) return;
     Remap made(inputs[0].shape);
@@ -162,6 +163,7 @@ Expand::Expand(const std::vector<Spec>& inputs, const WeightSet& weights,
         if (size[d] < 0 || (from[d] != 1 && from[d] != size[d]))
             refuse(op, "the input " + to_string(inputs[0]) + " cannot be expanded to " +
                            to_string(size) + ": only extents of 1 can");
+        check_places(op, size[d], from[d]);
     }
     shape = size;
     if (elements(shape) == 0) return;
