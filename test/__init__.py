@@ -1,5 +1,6 @@
 """The tests; `python -m test`, `python -m test.unit.conv2d`, or pytest itself."""
 
+import os
 from pathlib import Path
 
 from runners.suite import Suite, install
@@ -15,7 +16,9 @@ def _pytest(*arguments: str) -> int:
 
 
 def _whole(arguments: list[str]) -> int:
-    """On all processors; of what takes memory of its own, a few at a time."""
+    """On all processors; of what takes memory of its own, a few at a time. Each process has a
+    thread for each processor, which are not to spin where they wait for another process's."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     return _pytest(str(FOLDER), "-n", "auto", "--maxprocesses=4", "--dist=worksteal", *arguments)
 
 
