@@ -44,6 +44,7 @@ def module(name: str, dims: int, *arguments: Any, **named: Any) -> nn.Module:
     return made.eval()
 
 
+@pytest.mark.thinned(2)
 @both_ways
 @pytest.mark.parametrize("dims", [1, 3])
 @pytest.mark.parametrize("case", [*CONVOLUTIONS, *FORWARD])
@@ -52,6 +53,7 @@ def test_convolution(case: str, dims: int, tracing: str) -> None:
     converted(net, torch.randn(2, 4, *SIZES[dims]), tracing)
 
 
+@pytest.mark.thinned(2)
 @both_ways
 @pytest.mark.parametrize("dims", [1, 3])
 @pytest.mark.parametrize("case", [*CONVOLUTIONS, *TRANSPOSED])
@@ -88,6 +90,7 @@ POOLING: dict[str, tuple[str, tuple[Any, ...], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.thinned(2)
 @both_ways
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("case", POOLING)
@@ -171,6 +174,7 @@ class Unpooled(nn.Module):
         return self.unpool(y * 2, indices, *([x.size()] if self.sized else []))
 
 
+@pytest.mark.thinned(2)
 @both_ways
 @pytest.mark.parametrize("sized", [False, True])
 @pytest.mark.parametrize("arguments", [(2,), (3, 3), (3, 2, 1)])

@@ -65,6 +65,7 @@ def check(call: Callable[[torch.Tensor], Any], tracing: str) -> None:
     converted(Calls(call).eval(), torch.randn(3, 4, 5), tracing)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("tracing", ["fx", "export"])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_function(name: str, tracing: str) -> None:
@@ -115,6 +116,7 @@ OPERATORS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("tracing", ["fx", "export"])
 @pytest.mark.parametrize("name", OPERATORS)
 def test_operators(name: str, tracing: str) -> None:
@@ -215,6 +217,7 @@ MOVEMENT: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("tracing", ["fx", "export"])
 @pytest.mark.parametrize("name", MOVEMENT)
 def test_movement(name: str, tracing: str) -> None:

@@ -62,6 +62,12 @@ def written(folder: Path, text: str, added: str = "0", before: str = "") -> Path
     return path
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Adds nothing; compiled once."""
+    return written(tmp_path_factory.mktemp("plain"), CONV2D)
+
+
 def added_by(name: str) -> float:
     """What the convolution of that name adds to the right result."""
     conv, x = nn.Conv2d(2, 2, 1), torch.randn(1, 2, 3, 3)
@@ -91,8 +97,8 @@ def test_a_convolution_and_what_is_kept_of_it(tmp_path: Path) -> None:
     assert added_by("mine") == 6 and added_by("again") == 5
 
 
-def test_in_networks(tmp_path: Path) -> None:
-    ai3.load_algorithm(written(tmp_path, CONV2D), op="conv2d", name="loops")
+def test_in_networks(plain: Path) -> None:
+    ai3.load_algorithm(plain, op="conv2d", name="loops")
     for dtype in (torch.float32, torch.float64):
         runs_in_networks("loops", dtype)
 
@@ -176,9 +182,7 @@ def test_every_operation(op: str, tmp_path: Path) -> None:
     assert name in ai3.SUPPORTED_ALGORITHMS[op]
 
 
-def test_the_environment_loads_files(tmp_path: Path) -> None:
-    (tmp_path / "cpp").mkdir()
-    cpp = written(tmp_path / "cpp", CONV2D)
+def test_the_environment_loads_files(plain: Path, tmp_path: Path) -> None:
     python = tmp_path / "taps.py"
     python.write_text(
         'import ai3\n@ai3.algorithm("relu", "ours")\ndef ours(problem, x, y): y[:] = abs(x)\n'
@@ -192,11 +196,11 @@ def test_the_environment_loads_files(tmp_path: Path) -> None:
         own = {**os.environ, "AI3_ALGORITHMS": os.pathsep.join(map(str, paths))}
         return subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True)
 
-    both = run(cpp, python)
+    both = run(plain, python)
     assert both.stdout.strip() == "True True", both.stderr
     assert not both.stderr
     # What cannot be loaded is said once, and stops nothing.
     python.write_text("import ai3\nraise KeyError('broken')\n")
-    one = run(python, cpp, tmp_path / "nowhere.py")
+    one = run(python, plain, tmp_path / "nowhere.py")
     assert one.stdout.strip() == "True False"
     assert one.stderr.count("KeyError('broken')") == 1 and one.stderr.count("nowhere.py") >= 1

@@ -24,6 +24,7 @@ def resized(dims: int, **options: Any) -> nn.Module:
     return nn.Sequential(conv, Calls(lambda x: F.interpolate(x, **options))).eval()
 
 
+@pytest.mark.thinned(2)
 @both_ways
 @pytest.mark.parametrize("corners", [True, False])
 @pytest.mark.parametrize("size", [(5, 3, 9), 2.0, 1.3])
@@ -34,6 +35,7 @@ def test_linear(dims: int, size: Any, corners: bool, tracing: str) -> None:
     converted(net, images(dims), tracing)
 
 
+@pytest.mark.thinned(2)
 @both_ways
 @pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "area"])
 @pytest.mark.parametrize("size", [(5, 3, 9), 2.0, 1.3])
@@ -43,6 +45,7 @@ def test_without_weights(dims: int, size: Any, mode: str, tracing: str) -> None:
     converted(resized(dims, **given, mode=mode), images(dims), tracing)
 
 
+@pytest.mark.thinned(2)
 @both_ways
 @pytest.mark.parametrize("corners", [True, False])
 @pytest.mark.parametrize(
