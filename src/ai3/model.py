@@ -16,6 +16,7 @@ from ai3.graph import Graph, Node, assemble, expression
 from ai3.graph.choose_layouts import Layouts
 from ai3.graph.compile import Compiled, compile_graph
 from ai3.graph.parts import cut
+from ai3.graph.resize import Resizable
 from ai3.graph.weights import WeightStore
 from ai3.layers import Layer
 from ai3.report import NodeProfile, Report, operations_of
@@ -25,14 +26,15 @@ class Model:
     """A network whose operations run the algorithms that were selected. For inference.
 
     Made by `swap_backend`, or from layers that run one after the other. Takes inputs of any shape
-    that the network takes: a plan for a shape is made when it is first met, in the layouts of a
-    shape that is near where one was met before; the latest are kept, as many as 32 MB hold.
+    that the network takes: a plan for a shape is made when it is first met, from that for a shape
+    that is near where one was met before; the latest are kept, as many as 32 MB hold.
     Safe to call from several threads at a time. Raises ValueError for a shape that does not fit
     and TypeError for an array of a dtype that the network does not take, or not in CPU memory.
     """
 
     _kept_bytes = 32 << 20
-    _kept_layouts = 16
+    _kept_sizes = 16
+    _most_tried = 4  # of the sizes that are near
     _graph: Graph
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -148,7 +150,7 @@ class Model:
         self._weights = WeightStore(graph)
         self._parts = cut(graph)
         self._plans: OrderedDict[Any, _Plan] = OrderedDict()
-        self._near: dict[int, list[tuple[tuple[_core.Spec, ...], Layouts]]] = {}
+        self._near: dict[int, list[_Known]] = {}
         self._lock, self._compiling = Lock(), Lock()
         self._latest: tuple[_core.Spec, ...] | None = None
 
@@ -169,6 +171,8 @@ class Model:
         with self._compiling:
             plan = self._plans.get(key)
             if plan is None:
+                plan = self._resized(part, specs)
+            if plan is None:
                 compiled = self._compiled(part, specs)
                 plan = _Plan(compiled.executor, compiled.bytes)
         with self._lock:
@@ -178,13 +182,29 @@ class Model:
                 kept -= self._plans.popitem(last=False)[1].bytes
         return plan.executor, specs
 
+    def _resized(self, part: Graph, specs: tuple[_core.Spec, ...]) -> "_Plan | None":
+        """The plan made of one for a size that is near, if one of those kept allows it."""
+        tried = 0
+        for known in self._near.get(id(part), ()):
+            if known.resizable is not None and _are_near(known.searched, specs):
+                executor = known.resizable.executor(specs)
+                if executor is not None:
+                    return _Plan(executor, known.bytes)
+                tried += 1
+                if tried == self._most_tried:
+                    break
+        return None
+
     def _compiled(self, part: Graph, specs: tuple[_core.Spec, ...]) -> Compiled:
         known = self._near.setdefault(id(part), [])
-        like = [layouts for met, layouts in known if _are_near(met, specs)]
+        near = [each for each in known if _are_near(each.searched, specs)]
+        like = [each.layouts for each in near]
         compiled = compile_graph(part, specs, self._weights, self._unsupported, like)
-        if not any(compiled.layouts is layouts for layouts in like):
-            known.append((specs, compiled.layouts))
-            del known[: -self._kept_layouts]
+        layouts = compiled.layouts
+        searched = next((each.searched for each in near if each.layouts is layouts), specs)
+        if all(each.specs != specs for each in known):
+            known.append(_Known(specs, searched, layouts, compiled.resizable, compiled.bytes))
+            del known[: -self._kept_sizes]
         return compiled
 
     def _run(
@@ -219,12 +239,23 @@ class _Plan:
     bytes: int
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A size that was planned from the start, in layouts that were searched for at `searched`."""
+
+    specs: tuple[_core.Spec, ...]
+    searched: tuple[_core.Spec, ...]
+    layouts: Layouts
+    resizable: Resizable | None
+    bytes: int
+
+
 def _are_near(met: Sequence[_core.Spec], specs: Sequence[_core.Spec]) -> bool:
     """Whether arrays are so alike in size that the same layouts suit them."""
     return all(
         a.dtype == b.dtype
         and len(a.shape) == len(b.shape)
-        and all(m == n or (m < 2 * n and n < 2 * m) for m, n in zip(a.shape, b.shape, strict=True))
+        and all(m == n or (m < 4 * n and n < 4 * m) for m, n in zip(a.shape, b.shape, strict=True))
         for a, b in zip(met, specs, strict=True)
     )
 

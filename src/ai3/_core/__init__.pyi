@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
@@ -187,6 +187,47 @@ class Executor:
 
     def profile(self, inputs: Sequence[object]) -> list[float]:
         """Runs once; the time of each step in ms."""
+
+class Schedule:
+    """
+    The nodes of a graph in the order in which they run, for inputs of certain sizes.
+
+    Values are numbered: the inputs, then the output of each node.
+    """
+
+    def __init__(self, inputs: Sequence[Spec], nodes: Sequence[tuple[Sequence[int], Problem | None, str, bool, bool, str, Sequence[int], Callable[..., dict[str, Any]] | None]], constants: Iterable[object], outputs: Sequence[int]) -> None:
+        """
+        Nodes are (inputs, problem, algorithm, view, in_place, role, reads, attributes): a problem
+        of None is the next constant; `view` and `in_place` as in ai3.ops; `attributes` gives those
+        for other shapes of the values that it `reads`. The role is 'step'; or 'probe', which only
+        has a shape, or 'identity', whose shape must also be its input's.
+        """
+
+    def resized(self, inputs: Sequence[Spec]) -> Schedule | None:
+        """
+        The same nodes for inputs of other sizes; None where one of them cannot be done then or
+        its arrays are not alike: of other ranks, other extents are 1 or 0, or others of them are
+        of one shape.
+        """
+
+    def spec(self, value: int) -> Spec:
+        """The spec of a value."""
+
+    def resolved(self, node: int) -> str:
+        """
+        The algorithm that a node runs, 'default' resolved; empty for a constant.
+        """
+
+    def executor(self) -> tuple[Executor, list[int]]:
+        """
+        An executor with every value placed and every node planned, and the node of each step.
+        """
+
+def plan_memory(lifetimes: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
+    """
+    Offsets such that no two values that live at the same time overlap, and the bytes that they
+    take. A lifetime is (bytes, first step, last step).
+    """
 
 def add_algorithm(op: str, name: str, torch: bool, answers: object) -> None:
     """

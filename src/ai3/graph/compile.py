@@ -14,7 +14,7 @@ from ai3.graph.fuse_expansions import fuse_expansions
 from ai3.graph.fuse_pointwise import fuse_pointwise
 from ai3.graph.fuse_shuffles import fuse_shuffles
 from ai3.graph.graph import CONSTANT, Graph
-from ai3.graph.memory import place_values
+from ai3.graph.resize import Resizable, Stages, scheduled
 from ai3.graph.specialize import problem_of, specialize
 from ai3.graph.weights import WeightStore
 
@@ -83,7 +83,8 @@ def conv2d_attempt(
 @dataclass(frozen=True)
 class Compiled:
     """An executor, the graph that it runs, for each of its steps the name of the node, for each
-    node its problem and the algorithm that does it, and what layouts were chosen."""
+    node its problem and the algorithm that does it, what layouts were chosen, and what makes plans
+    for other sizes, if it may."""
 
     executor: _core.Executor
     graph: Graph
@@ -91,6 +92,7 @@ class Compiled:
     problems: Mapping[str, _core.Problem]
     algorithms: Mapping[str, str]
     layouts: Layouts
+    resizable: Resizable | None
 
     @property
     def bytes(self) -> int:
@@ -108,33 +110,24 @@ def compile_graph(
 ) -> Compiled:
     """Plan every node and place every value, in layouts that were chosen for another size where
     those fit. Raises what `specialize` and `choose` do."""
-    graph = specialize(graph, inputs, weights)
+    specialized = specialize(graph, inputs, weights)
+    compiled = specialized
     for improve in PASSES:
-        graph = improve(graph, weights)
-    graph, layouts = choose_layouts(graph, weights, like)
-    graph = fuse_expansions(graph, weights)
-    problems = infer(graph, weights)
-    chosen = _chosen(graph, problems, unsupported)
-    resolved = {name: pair[1] for name, pair in chosen.items()}
-    memory = place_values(graph, resolved)
-    steps = [
-        (
-            problems[node.name],
-            resolved[node.name],
-            [memory.locations[name] for name in node.inputs],
-            memory.locations[node.name],
-        )
-        for node in memory.steps
-    ]
-    for name, i in memory.copies:
-        same = _core.problem("flatten", [graph.specs[name]])
-        steps.append((same, "direct", [memory.locations[name]], ("output", i, 0)))
-    executor = _core.Executor(
-        list(inputs),
-        [graph.specs[name] for name in graph.outputs],
-        [node.weights[0] for node in graph.nodes if node.op == CONSTANT],
-        steps,
-        memory.arena_bytes,
+        compiled = improve(compiled, weights)
+    compiled, layouts = choose_layouts(compiled, weights, like)
+    compiled, pairs = fuse_expansions(compiled, weights)
+    problems = infer(compiled, weights)
+    chosen = _chosen(compiled, problems, unsupported)
+    algorithms = {name: pair[0] for name, pair in chosen.items()}
+    stages = Stages(graph, specialized, pairs, compiled, problems, algorithms)
+    schedule, names, resizable = scheduled(stages, weights)
+    executor, steps = schedule.executor()
+    return Compiled(
+        executor,
+        compiled,
+        tuple(names[i] for i in steps),
+        problems,
+        {name: pair[1] for name, pair in chosen.items()},
+        layouts,
+        resizable,
     )
-    names = tuple(node.name for node in memory.steps)
-    return Compiled(executor, graph, names, problems, resolved, layouts)

@@ -1,6 +1,6 @@
 """Remove what changes nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ai3 import _core
@@ -11,20 +11,26 @@ from ai3.graph.weights import WeightStore
 def eliminate(graph: Graph, weights: WeightStore) -> Graph:
     """Remove nodes of a specialized graph whose output is their first input, and make one of
     permutations, or of changes of shape, that follow one another."""
-    graph = _joined(graph)
+    graph = join(graph)
     names: dict[str, str] = {}
     for node in graph.nodes:
-        same = _SAME.get(node.op)
-        if same is None:
-            continue
-        spec = graph.specs[node.inputs[0]]
-        if spec == graph.specs[node.name] and same(node, spec):
+        if changes_nothing(node, graph.specs):
             names[node.name] = names.get(node.inputs[0], node.inputs[0])
     kept = tuple(node for node in graph.nodes if node.name not in names)
     return graph.renamed(kept, names).needed()
 
 
-def _joined(graph: Graph) -> Graph:
+def changes_nothing(node: Node, specs: Mapping[str, _core.Spec]) -> bool:
+    """Whether the node's output is its first input."""
+    same = _SAME.get(node.op)
+    if same is None:
+        return False
+    spec = specs[node.inputs[0]]
+    return spec == specs[node.name] and same(node, spec)
+
+
+def join(graph: Graph) -> Graph:
+    """One of permutations, or of changes of shape, that follow one another."""
     nodes: dict[str, Node] = {}
     for node in graph.nodes:
         before = nodes.get(node.inputs[0]) if node.inputs else None

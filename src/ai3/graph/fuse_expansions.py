@@ -1,9 +1,10 @@
 """Compute a depthwise convolution with the pointwise one that expands its channels."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ai3 import _core
 from ai3.graph.graph import Graph, Node
 from ai3.graph.specialize import problem_of
 from ai3.graph.weights import WeightStore
@@ -15,40 +16,68 @@ LEAST_PIXELS = 28 * 28
 DEPTHWISE = ("stride", "padding", "dilation", "activation", "activation_parameter")
 
 
-def fuse_expansions(graph: Graph, weights: WeightStore) -> Graph:
+@dataclass(frozen=True)
+class Pair:
+    """A pointwise convolution and the depthwise one after it, both of blocked images, where nothing
+    else reads the image between them; and whether they became one operation."""
+
+    before: Node
+    node: Node
+    fused: bool = False
+
+    @property
+    def outer(self) -> tuple[str, str]:
+        """What the first reads and the second writes."""
+        return self.before.inputs[0], self.node.name
+
+
+def fuse_expansions(graph: Graph, weights: WeightStore) -> tuple[Graph, list[Pair]]:
     """Make a pointwise convolution and the depthwise one after it, both of blocked images and by
     "default" the direct algorithm, one `expand_depthwise`, where the image between them is large
-    and nothing else reads it. The node takes the place and name of the second."""
+    and nothing else reads it. The node takes the place and name of the second. Also gives all
+    pairs that were candidates."""
     uses = graph.uses()
     nodes: dict[str, Node] = {}
+    pairs: list[Pair] = []
     for node in graph.nodes:
         before = nodes.get(node.inputs[0]) if node.inputs else None
-        if before is not None and uses[before.name] == 1 and _expands(before, node, graph, weights):
-            del nodes[before.name]
-            node = _fused(before, node)
+        if before is not None and uses[before.name] == 1 and _may_expand(before, node, graph):
+            pair = Pair(before, node)
+            if expands(pair, graph.specs, weights):
+                pair = replace(pair, fused=True)
+                del nodes[before.name]
+                node = _fused(before, node)
+            pairs.append(pair)
         nodes[node.name] = node
-    return replace(graph, nodes=tuple(nodes.values()))
+    return replace(graph, nodes=tuple(nodes.values())), pairs
 
 
-def _expands(before: Node, node: Node, graph: Graph, weights: WeightStore) -> bool:
+def expands(pair: Pair, specs: Mapping[str, _core.Spec], weights: WeightStore) -> bool:
+    """Whether to fuse them where what they read and write has these specs."""
+    before, node = pair.before, pair.node
+    image = specs[before.inputs[0]]
+    n, _, height, width = image.shape
+    if height * width < LEAST_PIXELS:
+        return False
+    expanded = _core.Spec(image.dtype, (n, _shape(before)[0], height, width), "blocked")
+    if expanded.bytes < LEAST_BYTES:
+        return False
+    known = {**{name: specs[name] for name in pair.outer}, before.name: expanded}
+    return all(_is_direct(each, known, weights) for each in (before, node)) and not problem_of(
+        _fused(before, node), known, weights
+    ).refusal("direct")
+
+
+def _may_expand(before: Node, node: Node, graph: Graph) -> bool:
     if not before.op == node.op == "conv2d" or len(before.inputs) + len(node.inputs) > 2:
         return False
-    expanded = graph.specs[before.name]
-    kernel, channels = _shape(before)[2:], expanded.shape[1]
+    kernel, channels = _shape(before)[2:], _shape(before)[0]
     pointwise = kernel == (1, 1) and _all(before.attributes, stride=1, padding=0, groups=1)
     depthwise = _shape(node)[0] == channels and _all(
         node.attributes, groups=channels, padding_mode="zeros"
     )
     names = (before.inputs[0], before.name, node.name)
-    return (
-        pointwise
-        and depthwise
-        and all(graph.specs[name].layout == "blocked" for name in names)
-        and expanded.bytes >= LEAST_BYTES
-        and expanded.shape[2] * expanded.shape[3] >= LEAST_PIXELS
-        and all(_is_direct(each, graph, weights) for each in (before, node))
-        and not problem_of(_fused(before, node), graph.specs, weights).refusal("direct")
-    )
+    return pointwise and depthwise and all(graph.specs[n].layout == "blocked" for n in names)
 
 
 def _fused(before: Node, node: Node) -> Node:
@@ -69,8 +98,8 @@ def _fused(before: Node, node: Node) -> Node:
     )
 
 
-def _is_direct(node: Node, graph: Graph, weights: WeightStore) -> bool:
-    problem = problem_of(node, graph.specs, weights)
+def _is_direct(node: Node, specs: Mapping[str, _core.Spec], weights: WeightStore) -> bool:
+    problem = problem_of(node, specs, weights)
     return node.algorithm == "default" and problem.resolve("default") == "direct"
 
 

@@ -214,7 +214,7 @@ nb::tuple to_tuple(const Shape& shape) {
 
 // A None inside a list becomes -1.
 Attributes attributes_from(nb::dict dict) {
-    std::map<std::string, Attributes::Value> values;
+    Attributes::Map values;
     const auto integer = [](nb::handle value, const std::string& name) {
         Index result;
         if (PyBool_Check(value.ptr()) || !PyIndex_Check(value.ptr()))

@@ -4,71 +4,89 @@ namespace ai3 {
 
 namespace {
 
-std::invalid_argument wrong(const std::string& name, const std::string& wanted) {
-    return std::invalid_argument(name + " must be " + wanted);
+std::invalid_argument wrong(std::string_view name, const std::string& wanted) {
+    return std::invalid_argument(std::string(name) + " must be " + wanted);
 }
 
 }  // namespace
 
-bool Attributes::has(const std::string& name) const {
-    auto found = values_.find(name);
-    return found != values_.end() && !std::holds_alternative<std::monostate>(found->second);
+void Attributes::set(const std::string& name, Value value) {
+    Map changed = *values_;
+    changed[name] = std::move(value);
+    values_ = std::make_shared<const Map>(std::move(changed));
 }
 
-bool Attributes::is_text(const std::string& name) const {
-    return has(name) && std::holds_alternative<std::string>(values_.at(name));
+const Attributes::Value* Attributes::find(std::string_view name) const {
+    const auto found = values_->find(name);
+    const bool given =
+        found != values_->end() && !std::holds_alternative<std::monostate>(found->second);
+    return given ? &found->second : nullptr;
 }
 
-std::size_t Attributes::count(const std::string& name) const {
-    if (!has(name)) return 0;
-    auto* list = std::get_if<std::vector<Index>>(&values_.at(name));
+bool Attributes::has(std::string_view name) const { return find(name); }
+
+bool Attributes::is_text(std::string_view name) const {
+    const Value* value = find(name);
+    return value && std::holds_alternative<std::string>(*value);
+}
+
+std::size_t Attributes::count(std::string_view name) const {
+    const Value* value = find(name);
+    if (!value) return 0;
+    auto* list = std::get_if<std::vector<Index>>(value);
     return list ? list->size() : 1;
 }
 
-Index Attributes::integer(const std::string& name, Index otherwise) const {
-    if (!has(name)) return otherwise;
-    if (auto* value = std::get_if<Index>(&values_.at(name))) return *value;
+Index Attributes::integer(std::string_view name, Index otherwise) const {
+    const Value* value = find(name);
+    if (!value) return otherwise;
+    if (auto* one = std::get_if<Index>(value)) return *one;
     throw wrong(name, "an integer");
 }
 
-double Attributes::real(const std::string& name, double otherwise) const {
-    if (!has(name)) return otherwise;
-    if (auto* value = std::get_if<double>(&values_.at(name))) return *value;
-    if (auto* value = std::get_if<Index>(&values_.at(name))) return double(*value);
+double Attributes::real(std::string_view name, double otherwise) const {
+    const Value* value = find(name);
+    if (!value) return otherwise;
+    if (auto* number = std::get_if<double>(value)) return *number;
+    if (auto* whole = std::get_if<Index>(value)) return double(*whole);
     throw wrong(name, "a number");
 }
 
-bool Attributes::flag(const std::string& name, bool otherwise) const {
-    if (!has(name)) return otherwise;
-    if (auto* value = std::get_if<bool>(&values_.at(name))) return *value;
+bool Attributes::flag(std::string_view name, bool otherwise) const {
+    const Value* value = find(name);
+    if (!value) return otherwise;
+    if (auto* set = std::get_if<bool>(value)) return *set;
     throw wrong(name, "True or False");
 }
 
-std::string Attributes::text(const std::string& name, const std::string& otherwise) const {
-    if (!has(name)) return otherwise;
-    if (auto* value = std::get_if<std::string>(&values_.at(name))) return *value;
+std::string Attributes::text(std::string_view name, const std::string& otherwise) const {
+    const Value* value = find(name);
+    if (!value) return otherwise;
+    if (auto* text = std::get_if<std::string>(value)) return *text;
     throw wrong(name, "a string");
 }
 
-std::vector<Index> Attributes::integers(const std::string& name, std::size_t count,
+std::vector<Index> Attributes::integers(std::string_view name, std::size_t count,
                                         const std::vector<Index>& otherwise) const {
-    if (!has(name)) return otherwise;
-    const Value& value = values_.at(name);
-    if (auto* one = std::get_if<Index>(&value)) return std::vector<Index>(count, *one);
-    if (auto* list = std::get_if<std::vector<Index>>(&value)) {
+    const Value* value = find(name);
+    if (!value) return otherwise;
+    if (auto* one = std::get_if<Index>(value)) return std::vector<Index>(count, *one);
+    if (auto* list = std::get_if<std::vector<Index>>(value)) {
         if (list->size() == count) return *list;
         if (list->size() == 1) return std::vector<Index>(count, list->front());
     }
     throw wrong(name, "an integer or " + std::to_string(count) + " integers");
 }
 
-std::vector<double> Attributes::reals(const std::string& name, std::size_t count) const {
-    if (auto* list = std::get_if<std::vector<double>>(&values_.at(name))) {
+std::vector<double> Attributes::reals(std::string_view name, std::size_t count) const {
+    const Value* value = find(name);
+    if (!value) throw wrong(name, "given");
+    if (auto* list = std::get_if<std::vector<double>>(value)) {
         if (list->size() == count) return *list;
         if (list->size() == 1) return std::vector<double>(count, list->front());
         throw wrong(name, "a number or " + std::to_string(count) + " numbers");
     }
-    if (std::holds_alternative<std::vector<Index>>(values_.at(name))) {
+    if (std::holds_alternative<std::vector<Index>>(*value)) {
         const auto list = integers(name, count, {});
         return {list.begin(), list.end()};
     }

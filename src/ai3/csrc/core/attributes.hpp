@@ -2,9 +2,10 @@
 #pragma once
 
 #include <map>
-#include <optional>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -12,36 +13,41 @@
 
 namespace ai3 {
 
-// Every getter throws std::invalid_argument with the attribute's name where the value does not fit.
+// Copies share their values, which do not change. Every getter throws std::invalid_argument with
+// the attribute's name where the value does not fit.
 class Attributes {
   public:
     using Value = std::variant<std::monostate, bool, Index, double, std::string, std::vector<Index>,
                                std::vector<double>>;
+    using Map = std::map<std::string, Value, std::less<>>;
 
-    Attributes() = default;
-    explicit Attributes(std::map<std::string, Value> values) : values_(std::move(values)) {}
+    Attributes() : Attributes(Map()) {}
+    explicit Attributes(Map values) : values_(std::make_shared<const Map>(std::move(values))) {}
 
-    void set(const std::string& name, Value value) { values_[name] = std::move(value); }
+    void set(const std::string& name, Value value);
 
-    bool has(const std::string& name) const;
-    bool is_text(const std::string& name) const;
+    bool has(std::string_view name) const;
+    bool is_text(std::string_view name) const;
     // How many integers an attribute lists; 0 where it is absent.
-    std::size_t count(const std::string& name) const;
+    std::size_t count(std::string_view name) const;
 
-    Index integer(const std::string& name, Index otherwise) const;
-    double real(const std::string& name, double otherwise) const;
-    bool flag(const std::string& name, bool otherwise) const;
-    std::string text(const std::string& name, const std::string& otherwise) const;
+    Index integer(std::string_view name, Index otherwise) const;
+    double real(std::string_view name, double otherwise) const;
+    bool flag(std::string_view name, bool otherwise) const;
+    std::string text(std::string_view name, const std::string& otherwise) const;
     // A list of `count` integers; a single integer stands for all of them.
-    std::vector<Index> integers(const std::string& name, std::size_t count,
+    std::vector<Index> integers(std::string_view name, std::size_t count,
                                 const std::vector<Index>& otherwise) const;
     // The same of numbers, for an attribute that there is.
-    std::vector<double> reals(const std::string& name, std::size_t count) const;
+    std::vector<double> reals(std::string_view name, std::size_t count) const;
 
-    const std::map<std::string, Value>& values() const { return values_; }
+    const Map& values() const { return *values_; }
 
   private:
-    std::map<std::string, Value> values_;
+    // The value, if it is given and not None.
+    const Value* find(std::string_view name) const;
+
+    std::shared_ptr<const Map> values_;
 };
 
 std::string to_string(const Attributes& attributes);

@@ -41,7 +41,7 @@ Executor::Executor(std::vector<Spec> inputs, std::vector<Spec> outputs,
             throw std::invalid_argument("a step's value lies outside of its memory");
     };
     for (const Step& step : steps_) {
-        const Problem& problem = *step.planned.problem;
+        const Problem& problem = *step.planned->problem;
         if (step.inputs.size() != problem.inputs().size())
             throw std::invalid_argument("a step has not as many inputs as its problem");
         for (std::size_t i = 0; i < step.inputs.size(); ++i)
@@ -49,8 +49,8 @@ Executor::Executor(std::vector<Spec> inputs, std::vector<Spec> outputs,
         check(step.output, problem.output());
         if (step.output.place == Place::input || step.output.place == Place::constant)
             throw std::invalid_argument("a step writes into an input or a constant");
-        custom_ = custom_ || !problem.fusible(step.planned.algorithm);
-        workspace_bytes_ = std::max(workspace_bytes_, step.planned.workspace_bytes);
+        custom_ = custom_ || !problem.fusible(step.planned->algorithm);
+        workspace_bytes_ = std::max(workspace_bytes_, step.planned->workspace_bytes);
     }
 }
 
@@ -90,7 +90,7 @@ void Executor::run_steps(const void* const* inputs, void* const* outputs,
         arguments.clear();
         for (const Location& input : step.inputs) arguments.push_back(locate(input));
         const auto start = milliseconds ? Clock::now() : Clock::time_point{};
-        step.planned.plan->run(arguments.data(), locate(step.output), workspace);
+        step.planned->plan->run(arguments.data(), locate(step.output), workspace);
         if (milliseconds)
             milliseconds->push_back(
                 std::chrono::duration<double, std::milli>(Clock::now() - start).count());

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "core/operation.hpp"
+#include "core/memory.hpp"
 
 namespace ai3 {
 
@@ -22,15 +22,8 @@ struct Planned {
 
 class Executor {
   public:
-    // Where a value's memory is: at byte `offset` of the caller's input or output or of the
-    // constant number `index`, or of the arena.
-    enum class Place { input, output, constant, arena };
-    struct Location {
-        Place place;
-        std::size_t index, offset;
-    };
     struct Step {
-        Planned planned;
+        std::shared_ptr<const Planned> planned;  // executors of several sizes may share it
         std::vector<Location> inputs;
         Location output;
     };

@@ -60,11 +60,18 @@ const NamedAlgorithm& AlgorithmTable::at(std::string_view name) const {
 
 std::vector<std::pair<std::string_view, double>> AlgorithmTable::ranking(
     const std::function<double(const NamedAlgorithm&)>& cost) const {
+    if (source_)
+        for (const std::string& name : names()) at(name);  // makes those that are derived
+    std::vector<const NamedAlgorithm*> known;
+    {
+        std::lock_guard lock(mutex_);
+        known.reserve(algorithms_.size());
+        for (const auto& [name, algorithm] : algorithms_) known.push_back(algorithm.get());
+    }
     std::vector<std::pair<std::string_view, double>> ranked;
-    for (const std::string& name : names()) {
-        const NamedAlgorithm& algorithm = at(name);
-        const double cycles = cost(algorithm);
-        if (std::isfinite(cycles)) ranked.emplace_back(algorithm.name(), cycles);
+    for (const NamedAlgorithm* algorithm : known) {
+        const double cycles = cost(*algorithm);
+        if (std::isfinite(cycles)) ranked.emplace_back(algorithm->name(), cycles);
     }
     std::stable_sort(ranked.begin(), ranked.end(),
                      [](const auto& a, const auto& b) { return a.second < b.second; });
