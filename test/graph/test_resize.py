@@ -52,7 +52,7 @@ def resizes(model: ai3.Model, first: Compiled, shape: Shape) -> bool:
     assert executor.algorithms == whole.executor.algorithms
     assert executor.arena_bytes == whole.executor.arena_bytes
     assert executor.workspace_bytes == whole.executor.workspace_bytes
-    schedule, values = first.resizable.schedule.resized(specs), first.resizable.values
+    schedule, values = first.resizable.schedule.resized(specs, 1 << 24), first.resizable.values
     assert schedule is not None
     for ours, theirs in zip(first.graph.nodes, whole.graph.nodes, strict=True):
         assert (ours.name, ours.op, ours.inputs) == (theirs.name, theirs.op, theirs.inputs)
@@ -176,6 +176,15 @@ def test_every_size_agrees_with_torch_in_any_order(function: Callable[[Tensor], 
         except RuntimeError:
             continue
         torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_takes_much_memory_is_planned_anew() -> None:
+    model = ai3.swap_backend(Function(torch.tanh))
+    first = compiled(model, (1, 4, 8, 8))
+    assert first is not None and first.resizable is not None
+    for extent, expected in ((256, True), (1024, False)):
+        executor = first.resizable.executor([_core.Spec("float32", (1, 4, extent, extent))])
+        assert (executor is not None) == expected
 
 
 def test_a_size_that_does_not_fit_is_told() -> None:

@@ -203,11 +203,11 @@ class Schedule:
         has a shape, or 'identity', whose shape must also be its input's.
         """
 
-    def resized(self, inputs: Sequence[Spec]) -> Schedule | None:
+    def resized(self, inputs: Sequence[Spec], most: int) -> Schedule | None:
         """
         The same nodes for inputs of other sizes; None where one of them cannot be done then or
         its arrays are not alike: of other ranks, other extents are 1 or 0, or others of them are
-        of one shape.
+        of one shape; or an output is as large as `most` bytes.
         """
 
     def spec(self, value: int) -> Spec:

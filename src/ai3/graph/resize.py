@@ -12,7 +12,7 @@ from ai3.graph import expression
 from ai3.graph.eliminate import changes_nothing, join
 from ai3.graph.fuse_expansions import Pair, expands
 from ai3.graph.graph import CONSTANT, Graph, Node
-from ai3.graph.specialize import problem_of
+from ai3.graph.specialize import LARGE, problem_of
 from ai3.graph.weights import WeightStore
 from ai3.ops import OPERATIONS
 
@@ -65,7 +65,7 @@ class Resizable:
         None where that is to be asked."""
         if self.threads != _core.max_threads() or any(map(has_own, self.operations)):
             return None
-        other = self.schedule.resized(inputs)
+        other = self.schedule.resized(inputs, LARGE)
         if other is None or not self._fits(other):
             return None
         executor, _ = other.executor()

@@ -54,7 +54,7 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
                     node, expanded = _with_all_heads(node, specs)
                     nodes += expanded
                 specs[node.name] = spec = problem_of(node, specs, weights).output
-                if spec.bytes >= _LARGE:
+                if spec.bytes >= LARGE:
                     given = sum(prod(specs[name].shape) for name in node.inputs)
                     budget.spend_on_output(spec.shape, spec.bytes, given)
         except _WRONG as error:
@@ -140,7 +140,7 @@ _WRONG = (
 
 REAL = ("float32", "float64")
 
-_LARGE = 1 << 24
+LARGE = 1 << 24
 """Bytes of an output that is looked at."""
 
 

@@ -190,9 +190,10 @@ void bind_executor(nb::module_& module) {
             "its input's.")
         .def(
             "resized",
-            [](const Schedule& self, const std::vector<Spec>& inputs) -> std::optional<Schedule> {
+            [](const Schedule& self, const std::vector<Spec>& inputs,
+               std::size_t most) -> std::optional<Schedule> {
                 try {
-                    return self.resized(inputs);
+                    return self.resized(inputs, most);
                 } catch (const std::invalid_argument&) {
                     return std::nullopt;
                 } catch (const nb::python_error& error) {
@@ -200,10 +201,10 @@ void bind_executor(nb::module_& module) {
                     return std::nullopt;
                 }
             },
-            nb::arg("inputs"),
+            nb::arg("inputs"), nb::arg("most"),
             "The same nodes for inputs of other sizes; None where one of them cannot be done then "
             "or\nits arrays are not alike: of other ranks, other extents are 1 or 0, or others of "
-            "them are\nof one shape.")
+            "them are\nof one shape; or an output is as large as `most` bytes.")
         .def("spec", &Schedule::spec, nb::arg("value"), "The spec of a value.")
         .def("resolved", &Schedule::resolved, nb::arg("node"),
              "The algorithm that a node runs, 'default' resolved; empty for a constant.")

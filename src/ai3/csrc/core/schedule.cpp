@@ -58,7 +58,7 @@ Schedule::Schedule(std::vector<Spec> inputs, std::vector<Node> nodes,
     common_ = std::move(common);
 }
 
-Schedule Schedule::resized(const std::vector<Spec>& inputs) const {
+Schedule Schedule::resized(const std::vector<Spec>& inputs, std::size_t most) const {
     require(inputs.size() == common_->given, "there are other inputs");
     Schedule made(common_);
     made.specs_ = inputs;
@@ -93,6 +93,7 @@ Schedule Schedule::resized(const std::vector<Spec>& inputs) const {
             std::move(given), problem.shared_weights(),
             node.attributes ? node.attributes(read) : problem.attributes(), problem.threads());
         made.specs_.push_back(other->output());
+        require(made.specs_.back().bytes() < most, "an output is large");
         std::string resolved = is_probe ? resolved_[i] : other->resolve(node.algorithm);
         require(is_probe || other->refusal(resolved).empty(), "an algorithm cannot do it");
         before.clear();

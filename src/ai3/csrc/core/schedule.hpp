@@ -35,8 +35,8 @@ class Schedule {
 
     // The same nodes for inputs of other sizes. Throws std::invalid_argument where a node cannot
     // be done, or is not alike: arrays have other ranks, other extents are 1 or 0, or other arrays
-    // of those that meet in it are of one shape.
-    Schedule resized(const std::vector<Spec>& inputs) const;
+    // of those that meet in it are of one shape. Also where an output is as large as `most` bytes.
+    Schedule resized(const std::vector<Spec>& inputs, std::size_t most) const;
 
     const Spec& spec(std::size_t value) const { return specs_.at(value); }
     // The algorithm that a node runs, "default" resolved; empty for a constant.
