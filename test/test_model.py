@@ -283,7 +283,8 @@ def test_wrong_input_is_told_with_the_layers_name() -> None:
     with pytest.raises(ValueError, match="1: conv2d: input must have 3 channels"):
         model(torch.randn(1, 2, 8, 8))
     with pytest.raises(
-        TypeError, match=r"1: conv2d: the input int64\(1, 3, 8, 8\) must be float32 or float64"
+        TypeError,
+        match=r"1: conv2d: the input int64\(1, 3, 8, 8\) must be float32, float64 or bfloat16",
     ):
         model(torch.zeros(1, 3, 8, 8, dtype=torch.int64))
     with pytest.raises(TypeError, match="expected an array"):

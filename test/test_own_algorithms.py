@@ -97,7 +97,7 @@ def test_a_package_brings_its_own(site: Path) -> None:
 
 def test_the_command_lists_them(site: Path) -> None:
     listed = run("-m", "ai3", "algorithms", "linear", PYTHONPATH=str(site), COLUMNS="80")
-    assert "direct, strassen, default" in listed
+    assert "direct, strassen, direct bf16" in listed
     assert "einsum" in listed and "ai3_plugin_example.py" in "".join(listed.split())
     assert max(map(len, listed.splitlines())) <= 80
     everything = run("-m", "ai3", "algorithms")

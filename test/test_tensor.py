@@ -67,7 +67,7 @@ def test_copy_and_pickle() -> None:
     [
         np.zeros(3, np.float16),
         np.zeros(3, np.int16),
-        torch.zeros(3, dtype=torch.bfloat16),
+        torch.zeros(3, dtype=torch.float16),
         torch.zeros(3, dtype=torch.complex64),
         torch.zeros(3, dtype=torch.int8),
         torch.zeros(3).to_sparse(),
@@ -133,5 +133,5 @@ def test_every_dtype_goes_in_and_out(dtype: torch.dtype) -> None:
     assert tensor.numpy().dtype == x.numpy().dtype
     assert memoryview(tensor).tolist() == x.tolist()
     if not dtype.is_floating_point:
-        with pytest.raises(TypeError, match=r"relu: the input .* must be float32 or float64"):
+        with pytest.raises(TypeError, match=r"relu: the input .* must be float32, "):
             layers.ReLU()(x)

@@ -40,6 +40,17 @@ def like(given: Any, result: Any) -> Any:
     return result
 
 
+def zeros(spec: _core.Spec) -> Any:
+    if spec.dtype == "bfloat16":
+        return of_bits(np.zeros(spec.shape, np.uint16))
+    return np.zeros(spec.shape, spec.dtype)
+
+
+def of_bits(bits: "np.ndarray[Any, Any]") -> _core.Tensor:
+    """The bfloat16 tensor whose elements have these bits: how one is pickled."""
+    return _core.Tensor.of_bits(bits)
+
+
 def each(item: Any, change: Callable[[Any], Any]) -> Any:
     """`item` with every array in it changed: itself, or one in a tuple, list or dict."""
     if isinstance(item, dict):

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 import ai3
-from test.compare import assert_close, fits, is_too_large, met
+from test.compare import assert_close, fits, in_own_dtype, is_too_large, met
 from test.conftest import Case
 
-ALGORITHMS = ai3.SUPPORTED_ALGORITHMS["conv2d"]
+ALGORITHMS = in_own_dtype(ai3.SUPPORTED_ALGORITHMS["conv2d"])
 
 
 def ran(model: ai3.Model, sample: torch.Tensor) -> dict[str, str]:

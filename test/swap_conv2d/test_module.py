@@ -313,7 +313,7 @@ def test_threads_share_a_module(pair: tuple[nn.Module, nn.Module]) -> None:
         (
             torch.ones(1, 4, 6, 6, dtype=torch.int32),
             TypeError,
-            r"0: conv2d: the input int32\(1, 4, 6, 6\) must be float32 or float64",
+            r"0: conv2d: the input int32\(1, 4, 6, 6\) must be float32, float64 or bfloat16",
         ),
         (torch.randn(1, 4, 2, 2), ValueError, "the kernel spans 3x3"),
     ],

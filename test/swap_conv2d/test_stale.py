@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import ai3
 from ai3 import SUPPORTED_ALGORITHMS as ALGORITHMS
+from test.compare import in_own_dtype
 
-BUILT_IN = [name for name in ALGORITHMS["conv2d"] if name != "custom"]
+BUILT_IN = [name for name in in_own_dtype(ALGORITHMS["conv2d"]) if name != "custom"]
 WRITES: dict[str, Callable[[Tensor, int, float], None]] = {
     "data": lambda tensor, i, value: tensor.data.view(-1).__setitem__(i, value),
     "detach": lambda tensor, i, value: tensor.detach().numpy().reshape(-1).__setitem__(i, value),

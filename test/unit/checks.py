@@ -9,6 +9,7 @@ import torch
 from hypothesis import strategies as st
 
 from ai3.validation import layouts
+from test.compare import in_own_dtype
 
 T = TypeVar("T")
 
@@ -63,7 +64,7 @@ def check_algorithms(
     one, two = (make_problem(core, op, inputs, weights, n, **attributes) for n in (1, 2))
     assert one.output.shape == tuple(expected.shape)
     results = {"reference": one.reference(*inputs).torch()}
-    for algorithm in core.algorithms()[op]:
+    for algorithm in in_own_dtype(core.algorithms()[op]):
         if one.refusal(algorithm):
             continue
         results[algorithm] = one.run(algorithm, *inputs).torch()
@@ -95,7 +96,13 @@ def run_in_place(
 
 def to_layout(core: ModuleType, x: torch.Tensor, layout: str) -> torch.Tensor:
     """The memory of an image in a layout, as a dense tensor of its own."""
-    return torch.from_numpy(layouts.to_memory(x.numpy(), layout, _block(core, x)))
+    memory = torch.from_numpy(layouts.to_memory(_plain(x).numpy(), layout, _block(core, x)))
+    return memory.view(x.dtype)
+
+
+def _plain(x: torch.Tensor) -> torch.Tensor:
+    """The elements in a dtype that numpy has."""
+    return x.view(torch.int16) if x.dtype is torch.bfloat16 else x
 
 
 def _block(core: ModuleType, x: torch.Tensor) -> int:
@@ -110,16 +117,17 @@ def run_in_layout(
     memory = [
         to_layout(core, x, spec.layout) for x, spec in zip(inputs, problem.inputs, strict=True)
     ]
-    specs = [core.Spec(problem.output.dtype, tuple(x.shape)) for x in memory]
-    like = torch.empty(problem.output.shape, dtype=inputs[0].dtype)
+    specs = [core.Spec(str(x.dtype).removeprefix("torch."), tuple(x.shape)) for x in memory]
+    like = torch.empty(problem.output.shape, dtype=getattr(torch, problem.output.dtype))
     like = to_layout(core, like, problem.output.layout)
     output = core.Spec(problem.output.dtype, tuple(like.shape))
     places = [("input", i, 0) for i in range(len(memory))]
     step = (problem, algorithm, places, ("output", 0, 0))
     executor = core.Executor(specs, [output], [], [step], 0)
     (result,) = executor(memory)
-    image = layouts.from_memory(torch.as_tensor(result).numpy(), problem.output, _block(core, like))
-    return torch.from_numpy(image)
+    written = _plain(torch.as_tensor(result))
+    image = layouts.from_memory(written.numpy(), problem.output, _block(core, like))
+    return torch.from_numpy(image).view(like.dtype)
 
 
 def run_keeping_layout(

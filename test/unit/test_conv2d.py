@@ -14,9 +14,10 @@ from ai3 import SUPPORTED_ALGORITHMS, _core, layers
 from ai3.validation import convolutions
 from ai3.validation.case import Case as Given
 from ai3.validation.trial import ERROR_FACTORS
+from test.compare import in_own_dtype
 from test.unit.checks import LAYOUTS, Drawn, assert_within, make_problem, run_in_layout
 
-ALGORITHMS = SUPPORTED_ALGORITHMS["conv2d"]
+ALGORITHMS = in_own_dtype(SUPPORTED_ALGORITHMS["conv2d"])
 DTYPES = [torch.float32, torch.float64]
 
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ai3 import _core
+from test.compare import in_own_dtype
 from test.unit.checks import check_algorithms, make_problem
 
-ALGORITHMS = _core.algorithms()["linear"]
+ALGORITHMS = in_own_dtype(_core.algorithms()["linear"])
 DTYPES = [torch.float32, torch.float64]
 
 

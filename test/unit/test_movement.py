@@ -255,7 +255,7 @@ def test_stack(core: ModuleType, dim: int, count: int) -> None:
     ("op", "shape", "attributes", "message"),
     [
         ("reorder", (1, 2, 3, 4), {}, "needs a layout"),
-        ("reorder", (3, 4), {"layout": "dense"}, "must be \\(N, C, H, W\\)"),
+        ("reorder", (3, 4), {"layout": "blocked"}, "must be \\(N, C, H, W\\)"),
         ("permute", (2, 3), {"dims": (0,)}, "dims must name each of the 2 dimensions"),
         ("permute", (2, 3), {"dims": (0, 0)}, "dims names dimension 0 twice"),
         ("permute", (2, 3), {"dims": (0, 2)}, "dims must be from -2 to 1, not 2"),

@@ -442,7 +442,7 @@ def test_bad_programs(core: ModuleType, program: str, message: str) -> None:
 
 def test_other_operations_refuse_integers(core: ModuleType) -> None:
     x = torch.zeros(1, 3, 4, 4, dtype=torch.int64)
-    with pytest.raises(TypeError, match=r"softmax: the input int64.* must be float32 or float64"):
+    with pytest.raises(TypeError, match=r"softmax: the input int64.* must be float32, "):
         make_problem(core, "softmax", [x], dim=1)
 
 

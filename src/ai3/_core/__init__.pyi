@@ -8,20 +8,33 @@ levels: list[str]
 
 class Tensor:
     """
-    A dense float32 or float64 array in memory of its own.
+    A dense array in memory of its own.
 
-    Implements the buffer protocol and DLPack, both without a copy. Made from any array
+    Implements the buffer protocol (but for bfloat16) and DLPack, without a copy. Made from any array
     (a torch tensor, a numpy array, ...), whose elements it copies.
     """
 
     def __init__(self, tens: object) -> None: ...
+
+    @staticmethod
+    def of_bits(bits: Any) -> Tensor:
+        """
+        The bfloat16 tensor whose elements have these bits, an array of uint16.
+        """
+
+    @property
+    def bits(self) -> Any:
+        """
+        The bits of a bfloat16 tensor's elements: a numpy.ndarray of uint16 that shares this tensor's
+        memory.
+        """
 
     @property
     def shape(self) -> tuple[int, ...]: ...
 
     @property
     def dtype(self) -> str:
-        """'float32' or 'float64'."""
+        """Its name, such as 'float32'."""
 
     def numpy(self) -> Any:
         """A numpy.ndarray that shares this tensor's memory."""
@@ -115,6 +128,14 @@ class Problem:
 
     def refusal(self, algorithm: str) -> str:
         """Why the algorithm cannot do this problem; empty where it can."""
+
+    def cost(self, algorithm: str) -> float:
+        """The estimated cost in cycles; infinite where there is no estimate."""
+
+    def takes_bfloat16(self, algorithm: str) -> bool:
+        """
+        Whether the algorithm computes with what is bfloat16 itself, not by way of float32.
+        """
 
     def fusible(self, algorithm: str) -> bool:
         """
@@ -259,4 +280,13 @@ def max_threads() -> int:
     """Threads that a call from this thread will use."""
 
 def fma_peak(dtype: str = 'float32', threads: int = 1) -> float:
-    """Measured peak of fused multiply-adds from registers, GFLOP/s."""
+    """
+    Measured peak of multiply-adds from registers, GFLOP/s; of bfloat16 those of pairs, 0 where the
+    processor has none.
+    """
+
+def force_pairs(pairs: bool | None) -> None:
+    """
+    Plan from now on as on a processor that multiplies bfloat16 by pairs twice as fast as float32, if
+    this one can at all, or as on one that does not; None: by what was measured.
+    """

@@ -15,7 +15,7 @@ from ai3 import _core
 Config = tuple[Any, ...]
 """What a layer's operator takes beside tensors, in the operator's order."""
 
-_NARROW = (torch.bfloat16, torch.float16)
+_HALF = torch.float16
 _KEPT_SIZES = 16
 
 
@@ -25,8 +25,8 @@ class Layer(ABC):
     The weight is compared with what was prepared at each call, all of it; where the layer is
     `frozen`, only its memory and torch's count of changes are.
 
-    Tensors are dense CPU memory. Those of bfloat16 and float16 are computed with in float32, and
-    their result is rounded once.
+    Tensors are dense CPU memory. Those of float16 are computed with in float32, and their result is
+    rounded once.
     """
 
     op: ClassVar[str]
@@ -52,7 +52,7 @@ class Layer(ABC):
         try:
             return self._call(self._forward, input, weight, bias)
         except TypeError:
-            if input.dtype not in _NARROW:
+            if input.dtype is not _HALF:
                 raise
         return self._widened(self.run, input, weight, bias)
 
@@ -127,7 +127,7 @@ class Convolution(Layer):
         )
 
     def run_grad_input(self, grad: Tensor, weight: Tensor, size: tuple[int, ...]) -> Tensor:
-        if grad.dtype in _NARROW:
+        if grad.dtype is _HALF:
             return self._widened(lambda g, w: self.run_grad_input(g, w, size), grad, weight)
         call = self._grad_inputs.get(size)
         if call is None:
@@ -136,7 +136,7 @@ class Convolution(Layer):
 
     def run_grad_weight(self, grad: Tensor, input: Tensor, kernel: tuple[int, ...]) -> Tensor:
         torch.get_num_threads()
-        if grad.dtype in _NARROW:
+        if grad.dtype is _HALF:
             return self._widened(lambda g, x: self.run_grad_weight(g, x, kernel), grad, input)
         call = self._grad_weights.get(kernel)
         if call is None:
@@ -211,7 +211,7 @@ def linear_gradients(
 
 def run_grad_bias(grad: Tensor) -> Tensor:
     torch.get_num_threads()
-    if grad.dtype in _NARROW:
+    if grad.dtype is _HALF:
         return run_grad_bias(grad.float()).to(grad.dtype)
     return _grad_bias()(grad)
 

@@ -28,6 +28,9 @@ ERROR_FACTORS = {
 """What an algorithm adds to the rounding of a sum: Winograd's transforms by their tile, the Fourier
 transform, to which all pixels of a tile contribute, some."""
 
+NARROW = 2.0**16
+"""How many times as large the error of "... bf16" is, which rounds what it multiplies."""
+
 TOLERANCE = 32.0
 """That of algorithms that are not ai3's, Winograd's with tiles of 4 among them."""
 
@@ -256,7 +259,7 @@ def _compared(
     name = problem.resolve(algorithm)
     if tolerance is None:
         # What passes may fuse is ai3's own.
-        tolerance = ERROR_FACTORS.get(name, 1) if problem.fusible(name) else TOLERANCE
+        tolerance = _error_factor(name) if problem.fusible(name) else TOLERANCE
     spread, error = 0, 0.0
     for result in results:
         spread = max(spread, _check_special(trial, result, expected.result))
@@ -265,6 +268,11 @@ def _compared(
             why = _difference(result, expected.result, error, tolerance)
             raise Wrong("gives wrong results", why)
     return Outcome("right", error=error, direct=expected.direct, spread=spread)
+
+
+def _error_factor(name: str) -> float:
+    plain = name.removesuffix(" bf16")
+    return ERROR_FACTORS.get(plain, 1) * (1 if plain == name else NARROW)
 
 
 def _watched(trial: Trial, problem: _core.Problem, algorithm: str, inputs: list[Any]) -> list[Any]:

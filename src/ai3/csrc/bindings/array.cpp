@@ -183,7 +183,8 @@ nb::object Result::release() {
 
 nanobind::dlpack::dtype dlpack_dtype(DType dtype) {
     using Code = nanobind::dlpack::dtype_code;
-    const Code code = is_real(dtype)            ? Code::Float
+    const Code code = dtype == DType::bf16      ? Code::Bfloat
+                      : is_real(dtype)          ? Code::Float
                       : dtype == DType::boolean ? Code::Bool
                       : dtype == DType::u8      ? Code::UInt
                                                 : Code::Int;

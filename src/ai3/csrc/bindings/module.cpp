@@ -1,8 +1,10 @@
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 
 #include "bindings/array.hpp"
 #include "core/fork.hpp"
 #include "core/peak.hpp"
+#include "kernels/dot_pairs.hpp"
 
 NB_MODULE(AI3_ISA, module) {
     using namespace ai3;
@@ -27,6 +29,13 @@ NB_MODULE(AI3_ISA, module) {
             return fma_peak(type, threads);
         },
         nb::arg("dtype") = "float32", nb::arg("threads") = 1,
-        "Measured peak of fused multiply-adds from registers, GFLOP/s.");
+        "Measured peak of multiply-adds from registers, GFLOP/s; of bfloat16 those of pairs, 0 "
+        "where "
+        "the\nprocessor has none.");
+    module.def(
+        "force_pairs", &force_pairs, nb::arg("pairs").none(),
+        "Plan from now on as on a processor that multiplies bfloat16 by pairs twice as fast as "
+        "float32, if\nthis one can at all, or as on one that does not; None: by what was "
+        "measured.");
     module.attr("__name__") = name;
 }

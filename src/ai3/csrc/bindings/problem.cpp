@@ -100,6 +100,10 @@ void bind_problem(nb::module_& module) {
              "first; nothing is run.")
         .def("refusal", &Problem::refusal, nb::arg("algorithm"),
              "Why the algorithm cannot do this problem; empty where it can.")
+        .def("cost", &Problem::cost, nb::arg("algorithm"),
+             "The estimated cost in cycles; infinite where there is no estimate.")
+        .def("takes_bfloat16", &Problem::takes_bfloat16, nb::arg("algorithm"),
+             "Whether the algorithm computes with what is bfloat16 itself, not by way of float32.")
         .def("fusible", &Problem::fusible, nb::arg("algorithm"),
              "Whether passes may fuse the problem with others when this algorithm does it.")
         .def("workspace_bytes", &Problem::workspace_bytes, nb::arg("algorithm"))

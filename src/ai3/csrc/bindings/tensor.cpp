@@ -6,14 +6,19 @@ namespace ai3 {
 
 namespace {
 
-// As Python's struct module has it.
+// As Python's struct module has it; null for bfloat16, which it lacks.
 const char* buffer_format(DType dtype) {
-    constexpr const char* formats[] = {"f", "d", "q", "i", "B", "?"};
+    constexpr const char* formats[] = {"f", "d", nullptr, "q", "i", "B", "?"};
     return formats[std::size_t(dtype)];
 }
 
 int get_buffer(PyObject* object, Py_buffer* view, int flags) {
     Tensor* tensor = nb::inst_ptr<Tensor>(object);
+    if (!buffer_format(tensor->spec.dtype)) {
+        PyErr_SetString(PyExc_BufferError,
+                        "the buffer protocol has no bfloat16: use .numpy() or .torch()");
+        return -1;
+    }
     const Shape& shape = tensor->spec.shape;
     const Py_ssize_t item = Py_ssize_t(size_of(tensor->spec.dtype));
     // Shape and strides live in the view until release_buffer frees them.
@@ -56,7 +61,31 @@ nb::ndarray<nb::array_api> as_ndarray(nb::handle self) {
                                       nullptr, dlpack_dtype(tensor.spec.dtype));
 }
 
-nb::object to_numpy(nb::handle self) { return nb::module_::import_("numpy").attr("asarray")(self); }
+// The upper halves of floats that the elements of a bfloat16 tensor are, as numpy's uint16.
+nb::object bits_of(nb::handle self) {
+    Tensor& tensor = nb::cast<Tensor&>(self);
+    if (tensor.spec.dtype != DType::bf16)
+        throw nb::type_error(("a tensor of " + std::string(name_of(tensor.spec.dtype)) +
+                              " has no bits of bfloat16: take it as .numpy()")
+                                 .c_str());
+    std::vector<std::size_t> shape(tensor.spec.shape.begin(), tensor.spec.shape.end());
+    return nb::cast(nb::ndarray<nb::numpy>(tensor.memory.data(), shape.size(), shape.data(), self,
+                                           nullptr, nb::dtype<std::uint16_t>()));
+}
+
+nb::object to_numpy(nb::handle self) {
+    if (nb::cast<const Tensor&>(self).spec.dtype != DType::bf16)
+        return nb::module_::import_("numpy").attr("asarray")(self);
+    nb::object type;
+    try {
+        type = nb::module_::import_("ml_dtypes").attr("bfloat16");
+    } catch (nb::python_error& error) {
+        if (!error.matches(PyExc_ImportError)) throw;
+        throw nb::type_error(
+            "numpy has no bfloat16 of its own: install ml_dtypes, or take the tensor as .torch()");
+    }
+    return bits_of(self).attr("view")(type);
+}
 
 nb::object to_torch(nb::handle self) {
     return nb::module_::import_("torch").attr("from_dlpack")(self);
@@ -84,10 +113,11 @@ nb::object to_type(nb::handle self, nb::handle type) {
 }  // namespace
 
 void bind_tensor(nb::module_& module) {
-    nb::class_<Tensor>(module, "Tensor", nb::type_slots(slots), nb::is_weak_referenceable(),
-                       "A dense float32 or float64 array in memory of its own.\n\n"
-                       "Implements the buffer protocol and DLPack, both without a copy. Made from "
-                       "any array\n(a torch tensor, a numpy array, ...), whose elements it copies.")
+    nb::class_<Tensor>(
+        module, "Tensor", nb::type_slots(slots), nb::is_weak_referenceable(),
+        "A dense array in memory of its own.\n\n"
+        "Implements the buffer protocol (but for bfloat16) and DLPack, without a copy. Made from "
+        "any array\n(a torch tensor, a numpy array, ...), whose elements it copies.")
         .def(
             "__init__",
             [](Tensor* self, nb::handle tens) {
@@ -96,12 +126,27 @@ void bind_tensor(nb::module_& module) {
                 if (self->memory.size()) array.copy_to(self->memory.data());
             },
             nb::arg("tens"))
+        .def_static(
+            "of_bits",
+            [](nb::ndarray<const std::uint16_t, nb::c_contig, nb::device::cpu> bits) {
+                Shape shape;
+                for (std::size_t i = 0; i < bits.ndim(); ++i) shape.push_back(Index(bits.shape(i)));
+                const Spec spec{DType::bf16, shape};
+                Tensor made{spec, Buffer(spec.bytes())};
+                std::copy_n(bits.data(), bits.size(), made.memory.as<std::uint16_t>());
+                return made;
+            },
+            nb::arg("bits"), nb::sig("def of_bits(bits: typing.Any) -> Tensor"),
+            "The bfloat16 tensor whose elements have these bits, an array of uint16.")
+        .def_prop_ro("bits", &bits_of, nb::sig("def bits(self) -> typing.Any"),
+                     "The bits of a bfloat16 tensor's elements: a numpy.ndarray of uint16 that "
+                     "shares this tensor's\nmemory.")
         .def_prop_ro(
             "shape", [](const Tensor& self) { return to_tuple(self.spec.shape); },
             nb::sig("def shape(self) -> tuple[int, ...]"))
         .def_prop_ro(
             "dtype", [](const Tensor& self) { return std::string(name_of(self.spec.dtype)); },
-            "'float32' or 'float64'.")
+            "Its name, such as 'float32'.")
         .def("numpy", &to_numpy, nb::sig("def numpy(self) -> typing.Any"),
              "A numpy.ndarray that shares this tensor's memory.")
         .def("torch", &to_torch, nb::sig("def torch(self) -> typing.Any"),
@@ -122,6 +167,9 @@ void bind_tensor(nb::module_& module) {
         .def(
             "__reduce__",
             [](nb::handle self) {
+                if (nb::cast<const Tensor&>(self).spec.dtype == DType::bf16)
+                    return nb::make_tuple(nb::module_::import_("ai3.arrays").attr("of_bits"),
+                                          nb::make_tuple(bits_of(self)));
                 return nb::make_tuple(self.type(), nb::make_tuple(to_numpy(self)));
             },
             nb::sig("def __reduce__(self) -> tuple[typing.Any, ...]"))

@@ -16,6 +16,12 @@ void Attributes::set(const std::string& name, Value value) {
     values_ = std::make_shared<const Map>(std::move(changed));
 }
 
+Attributes Attributes::without(const std::string& name) const {
+    Map others = *values_;
+    others.erase(name);
+    return Attributes(std::move(others));
+}
+
 const Attributes::Value* Attributes::find(std::string_view name) const {
     const auto found = values_->find(name);
     const bool given =

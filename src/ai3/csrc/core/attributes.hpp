@@ -26,6 +26,8 @@ class Attributes {
 
     void set(const std::string& name, Value value);
 
+    Attributes without(const std::string& name) const;
+
     bool has(std::string_view name) const;
     bool is_text(std::string_view name) const;
     // How many integers an attribute lists; 0 where it is absent.

@@ -276,6 +276,7 @@ Flow::Kind Flow::kind_of(std::string_view op, bool view) {
 
 bool same_memory(const Spec& a, const Spec& b) {
     if (a == b) return true;
+    if (a.dtype != b.dtype) return false;
     const std::size_t rank = a.shape.size();
     return rank > 2 && a.shape[rank - 1] * a.shape[rank - 2] == 1 && a.bytes() == b.bytes();
 }

@@ -3,6 +3,8 @@
 #include <cmath>
 
 #include "core/external.hpp"
+#include "core/mixed.hpp"
+#include "kernels/convert.hpp"
 
 namespace ai3 {
 
@@ -25,11 +27,34 @@ std::size_t WeightSet::packed_bytes() const {
     return total;
 }
 
+std::shared_ptr<const WeightSet> WeightSet::widened(std::shared_ptr<const WeightSet> set) {
+    bool narrow = false;
+    for (const auto& weight : set->weights_)
+        narrow = narrow || (weight && weight->spec.dtype == DType::bf16);
+    if (!narrow) return set;
+    std::lock_guard lock(set->mutex_);
+    if (!set->widened_) {
+        std::vector<std::optional<Constant>> weights = set->weights_;
+        for (auto& weight : weights) {
+            if (!weight || weight->spec.dtype != DType::bf16) continue;
+            weight->spec.dtype = DType::f32;
+            auto buffer = std::make_shared<Buffer>(weight->spec.bytes());
+            if (weight->data)
+                convert(weight->as<bfloat16>(), buffer->as<float>(), weight->spec.held(), 1);
+            weight->data = buffer->data();
+            weight->owner = std::move(buffer);
+        }
+        set->widened_ = std::make_shared<const WeightSet>(std::move(weights));
+    }
+    return set->widened_;
+}
+
 const NamedAlgorithm& Problem::at(std::string_view algorithm) const {
     return algorithms_.at(resolve(algorithm));
 }
 
 std::string Problem::resolve(std::string_view algorithm) const {
+    if (const auto narrow = InBfloat16::of(*this, algorithm)) return narrow->name();
     if (algorithm == "default") {
         std::string_view chosen = choose();
         double least = std::numeric_limits<double>::infinity();
@@ -53,37 +78,57 @@ std::vector<std::pair<std::string, double>> Problem::ranking() const {
 }
 
 std::string Problem::refusal(std::string_view algorithm) const {
+    if (const auto narrow = InBfloat16::of(*this, algorithm)) return narrow->refusal();
     return refusal_of_any(at(algorithm));
 }
 
+double Problem::cost(std::string_view algorithm) const {
+    if (const auto narrow = InBfloat16::of(*this, algorithm)) return narrow->cost();
+    return cost_of_any(at(algorithm));
+}
+
+bool Problem::fusible(std::string_view algorithm) const {
+    return InBfloat16::is_name(algorithm) || at(algorithm).built_in();
+}
+
 std::string Problem::refusal_of_any(const NamedAlgorithm& algorithm) const {
-    const External* external = algorithm.external();
-    if (!external) return refusal_of(algorithm);
+    const External* own = external(algorithm);
+    if (!own) return refusal_of(algorithm);
     bool dense = output().layout == Layout::dense;
     for (const Spec& input : inputs_) dense = dense && input.layout == Layout::dense;
-    return dense ? external->refusal(*this) : "it takes dense arrays";
+    return dense ? own->refusal(*this) : "it takes dense arrays";
+}
+
+std::size_t Problem::workspace_of_any(const NamedAlgorithm& algorithm) const {
+    const External* own = external(algorithm);
+    return own ? own->workspace_bytes(*this) : workspace_of(algorithm);
+}
+
+std::unique_ptr<Plan> Problem::plan_of_any(const NamedAlgorithm& algorithm) const {
+    const External* own = external(algorithm);
+    return own ? own->plan(*this) : plan_of(algorithm);
 }
 
 double Problem::cost_of_any(const NamedAlgorithm& algorithm) const {
-    const External* external = algorithm.external();
-    if (!external) return cost_of(algorithm);
-    return refusal_of_any(algorithm).empty() ? external->cost(*this)
+    const External* own = external(algorithm);
+    if (!own) return cost_of(algorithm);
+    return refusal_of_any(algorithm).empty() ? own->cost(*this)
                                              : std::numeric_limits<double>::infinity();
 }
 
 std::size_t Problem::workspace_bytes(std::string_view algorithm) const {
     if (empty()) return 0;
-    const NamedAlgorithm& chosen = at(algorithm);
-    return chosen.external() ? chosen.external()->workspace_bytes(*this) : workspace_of(chosen);
+    if (const auto narrow = InBfloat16::of(*this, algorithm)) return narrow->workspace_bytes();
+    return workspace_of_any(at(algorithm));
 }
 
 std::unique_ptr<Plan> Problem::plan(std::string_view algorithm) const {
-    const NamedAlgorithm& chosen = at(algorithm);
-    if (const std::string reason = refusal_of_any(chosen); !reason.empty())
-        throw std::invalid_argument(std::string(op()) + ": '" + std::string(chosen.name()) +
+    if (const std::string reason = refusal(algorithm); !reason.empty())
+        throw std::invalid_argument(std::string(op()) + ": '" + resolve(algorithm) +
                                     "' cannot do this: " + reason);
     if (empty()) return make_plan([](const void* const*, void*, std::byte*) {});
-    return chosen.external() ? chosen.external()->plan(*this) : plan_of(chosen);
+    if (auto narrow = InBfloat16::of(*this, algorithm)) return std::move(*narrow).plan();
+    return plan_of_any(at(algorithm));
 }
 
 namespace {
@@ -99,18 +144,19 @@ const std::map<std::string, const Operation*, std::less<>>& Operation::all() {
     return operations();
 }
 
-Operation::Operation(AlgorithmTable& algorithms, bool guesses, bool takes_layouts,
-                     bool takes_dtypes)
-    : algorithms_(algorithms),
-      guesses_(guesses),
-      takes_layouts_(takes_layouts),
-      takes_dtypes_(takes_dtypes) {
+Operation::Operation(AlgorithmTable& algorithms, const Traits& traits)
+    : algorithms_(algorithms), traits_(traits) {
     operations().emplace(name(), this);
 }
 
 std::vector<std::string> Operation::algorithms() const {
     auto names = algorithms_.names();
-    if (guesses_) names.push_back("guess");
+    if (traits_.factors) {
+        for (const std::string& known : algorithms_.names())
+            if (algorithms_.at(known).takes_bfloat16()) names.push_back(known + in_bfloat16);
+        names.push_back(std::string("default") + in_bfloat16);
+    }
+    if (traits_.guesses) names.push_back("guess");
     names.push_back("default");
     return names;
 }
@@ -118,8 +164,8 @@ std::vector<std::string> Operation::algorithms() const {
 void Operation::add(AlgorithmTable::Pointer algorithm) const {
     const std::string added(algorithm->name());
     for (const std::string& known : algorithms())
-        if (known == added &&
-            (known == "default" || known == "guess" || !algorithms_.at(known).external()))
+        if (known == added && (known == "default" || known == "guess" ||
+                               InBfloat16::is_name(known) || !algorithms_.at(known).external()))
             throw std::invalid_argument(std::string(name()) + " has an algorithm '" + added +
                                         "' of its own: give yours another name");
     algorithms_.add(std::move(algorithm));
@@ -139,15 +185,23 @@ std::unique_ptr<Problem> Operation::problem(std::vector<Spec> inputs,
         return std::string(name()) + ": the " + what + " " + to_string(spec) + " must be " + must;
     };
     for (const Spec& input : inputs) {
-        if (!takes_layouts_ && input.layout != Layout::dense)
+        if (!traits_.takes_layouts && input.layout != Layout::dense)
             throw std::invalid_argument(sentence("input", input, "dense"));
-        if (!takes_dtypes_ && !is_real(input.dtype))
-            throw DTypeError(sentence("input", input, "float32 or float64"));
+        if (!traits_.takes_dtypes && !is_real(input.dtype))
+            throw DTypeError(sentence("input", input, "float32, float64 or bfloat16"));
     }
     for (std::size_t i = 0; i < weights->size(); ++i)
         if (const Constant* weight = weights->get(i); weight && !is_real(weight->spec.dtype))
-            throw DTypeError(sentence("weight", weight->spec, "float32 or float64"));
-    return make(std::move(inputs), std::move(weights), std::move(attributes), threads);
+            throw DTypeError(sentence("weight", weight->spec, "float32, float64 or bfloat16"));
+    if (!is_mixed(inputs, *weights, attributes))
+        return make(std::move(inputs), std::move(weights), std::move(attributes), threads);
+    std::unique_ptr<Problem> own;
+    if (traits_.takes_bfloat16) own = make(inputs, weights, attributes, threads);
+    auto wide = make(widened(inputs), WeightSet::widened(weights), attributes.without(output_dtype),
+                     threads);
+    return std::make_unique<MixedProblem>(algorithms_, std::move(inputs), std::move(weights),
+                                          std::move(attributes), threads, std::move(own),
+                                          std::move(wide));
 }
 
 }  // namespace ai3

@@ -16,6 +16,12 @@
 //                                                             dense
 //   static constexpr bool takes_dtypes;                       if it does: inputs may be other than
 //                                                             floating-point
+//   static constexpr bool moves;                              if it does: all that is done to
+//                                                             elements is that they are moved
+//   static constexpr bool takes_bfloat16;                     if it does: inputs, weights and
+//                                                             output may be bfloat16
+//   static constexpr std::size_t factors;                     if that gains: how many inputs, the
+//                                                             first, "<algorithm> bf16" rounds
 #pragma once
 
 #include <functional>
@@ -46,6 +52,10 @@ struct Constant {
     template <typename T>
     const T* as() const {
         return static_cast<const T*>(data);
+    }
+    // Element `i`, of those of a floating-point dtype.
+    double real(Index i) const {
+        return with_real(spec.dtype, [&](auto zero) { return double(as<decltype(zero)>()[i]); });
     }
 };
 
@@ -80,11 +90,29 @@ class WeightSet {
                                          const std::function<void(Buffer&)>& fill) const;
     std::size_t packed_bytes() const;
 
+    // `set` itself or, where some of it is bfloat16, its copy in float32, made when it is first
+    // asked for.
+    static std::shared_ptr<const WeightSet> widened(std::shared_ptr<const WeightSet> set);
+
   private:
     std::vector<std::optional<Constant>> weights_;
     mutable std::mutex mutex_;
+    mutable std::shared_ptr<const WeightSet> widened_;
     mutable std::map<std::string, std::shared_ptr<const Buffer>> packed_;
 };
+
+// Calls f(weight, bias) with pointers to what they are for arrays of type T: T or, where that is
+// bfloat16, float as well.
+template <typename T, typename F>
+void with_weights(const WeightSet& weights, F&& f) {
+    const auto typed = [&](std::size_t i, auto&& g) {
+        if constexpr (std::is_same_v<T, bfloat16>)
+            if (const Constant* weight = weights.get(i); weight && weight->spec.dtype == DType::f32)
+                return g(weights.data<float>(i));
+        g(weights.data<T>(i));
+    };
+    typed(0, [&](const auto* weight) { typed(1, [&](const auto* bias) { f(weight, bias); }); });
+}
 
 class Plan {
   public:
@@ -97,6 +125,9 @@ class Plan {
 template <typename P>
 class Algorithm : public NamedAlgorithm {
   public:
+    bool takes_bfloat16() const override {
+        return requires { P::moves; };
+    }
     // Empty where the problem can be done, else the reason why not, as a clause.
     virtual std::string refusal(const P&) const { return {}; }
     virtual std::size_t workspace_bytes(const P&) const { return 0; }
@@ -188,13 +219,18 @@ class Problem {
     virtual Spec output() const = 0;
     virtual void reference(const void* const* inputs, void* output) const = 0;
 
-    // The name behind "default" or "guess" for this problem; any other name stands for itself.
+    // The name behind "default", "guess" or "default bf16" for this problem; any other name stands
+    // for itself.
     std::string resolve(std::string_view algorithm) const;
     // The algorithms that can do it by their estimated cost, in cycles, the least first.
     std::vector<std::pair<std::string, double>> ranking() const;
     std::string refusal(std::string_view algorithm) const;
+    // The estimate for one algorithm; infinite where there is none.
+    double cost(std::string_view algorithm) const;
+    // Whether the algorithm computes with what is bfloat16 itself, not by way of float32.
+    virtual bool takes_bfloat16(std::string_view) const { return false; }
     // Whether passes may fuse the problem with others when this algorithm does it.
-    bool fusible(std::string_view algorithm) const { return at(algorithm).built_in(); }
+    bool fusible(std::string_view algorithm) const;
     std::size_t workspace_bytes(std::string_view algorithm) const;
     std::unique_ptr<Plan> plan(std::string_view algorithm) const;
 
@@ -202,7 +238,12 @@ class Problem {
     const WeightSet& weights() const { return *weights_; }
     bool empty() const { return elements(output().shape) == 0; }
 
+    const AlgorithmTable& algorithms() const { return algorithms_; }
+
   private:
+    friend class MixedProblem;  // which asks others
+    friend class InBfloat16;
+
     // What algorithm and problem, both of the operation's type, answer together.
     virtual std::string_view choose() const = 0;
     virtual std::string_view guess() const = 0;  // empty where the operation has none
@@ -211,7 +252,15 @@ class Problem {
     virtual std::size_t workspace_of(const NamedAlgorithm&) const = 0;
     virtual std::unique_ptr<Plan> plan_of(const NamedAlgorithm&) const = 0;
 
+    // Whether what is asked of External algorithms is asked of another problem.
+    virtual bool asks_another() const { return false; }
+
     const NamedAlgorithm& at(std::string_view algorithm) const;
+    const External* external(const NamedAlgorithm& algorithm) const {
+        return asks_another() ? nullptr : algorithm.external();
+    }
+    std::size_t workspace_of_any(const NamedAlgorithm&) const;
+    std::unique_ptr<Plan> plan_of_any(const NamedAlgorithm&) const;
     std::string refusal_of_any(const NamedAlgorithm&) const;
     double cost_of_any(const NamedAlgorithm&) const;
 
@@ -224,10 +273,16 @@ class Problem {
 
 class Operation {
   public:
-    Operation(AlgorithmTable& algorithms, bool guesses, bool takes_layouts, bool takes_dtypes);
+    struct Traits {
+        bool guesses, takes_layouts, takes_dtypes, takes_bfloat16;
+        std::size_t factors;
+    };
+
+    Operation(AlgorithmTable& algorithms, const Traits& traits);
     virtual ~Operation() = default;
 
     std::string_view name() const { return algorithms_.op(); }
+    const Traits& traits() const { return traits_; }
     std::vector<std::string> algorithms() const;
     std::unique_ptr<Problem> problem(std::vector<Spec> inputs,
                                      std::shared_ptr<const WeightSet> weights,
@@ -244,19 +299,23 @@ class Operation {
                                           Attributes attributes, int threads) const = 0;
 
     AlgorithmTable& algorithms_;
-    const bool guesses_, takes_layouts_, takes_dtypes_;
+    const Traits traits_;
 };
 
 template <typename P>
 class OperationOf final : public Operation {
   public:
     OperationOf()
-        : Operation(
-              Registry<P>::instance(), guesses, requires { P::takes_layouts; },
-              requires { P::takes_dtypes; }) {}
+        : Operation(Registry<P>::instance(),
+                    {guesses, requires { P::takes_layouts; }, requires { P::takes_dtypes; },
+                     requires { P::takes_bfloat16; } || requires { P::moves; }, factors()}) {}
 
   private:
     static constexpr bool guesses = requires(const P& problem) { P::guess(problem); };
+    static constexpr std::size_t factors() {
+        if constexpr (requires { P::factors; }) return P::factors;
+        return 0;
+    }
 
     class Typed final : public Problem {
       public:

@@ -5,6 +5,7 @@
 
 #include "core/parallel.hpp"
 #include "core/simd.hpp"
+#include "kernels/dot_pairs.hpp"
 
 namespace ai3 {
 
@@ -43,6 +44,7 @@ double gflops(int threads) {
 }  // namespace
 
 double fma_peak(DType dtype, int threads) {
+    if (dtype == DType::bf16) return measured_dot_pairs_rate() * gflops<float>(threads);
     return dtype == DType::f32 ? gflops<float>(threads) : gflops<double>(threads);
 }
 

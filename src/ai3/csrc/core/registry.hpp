@@ -20,6 +20,9 @@ class NamedAlgorithm {
     virtual std::string_view name() const = 0;
     // Whether passes may give it more to do than the operation itself, in whatever layout.
     virtual bool built_in() const { return true; }
+    // Whether it computes with bfloat16 itself, as the operation's type describes it; else it is
+    // given float32.
+    virtual bool takes_bfloat16() const { return false; }
     // The algorithm where it is of no operation's type, see core/external.hpp.
     virtual const External* external() const { return nullptr; }
 };

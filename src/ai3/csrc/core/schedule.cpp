@@ -79,9 +79,9 @@ Schedule Schedule::resized(const std::vector<Spec>& inputs, std::size_t most) co
         const Problem& problem = *problems_[i];
         const bool is_probe = node.role != Node::Role::step;
         std::vector<Spec> given;
-        for (std::size_t input : node.inputs) {
-            given.push_back(made.specs_[input]);
-            if (is_probe) given.back().layout = Layout::dense;
+        for (std::size_t k = 0; k < node.inputs.size(); ++k) {
+            const Spec& spec = made.specs_[node.inputs[k]];
+            given.push_back(is_probe ? Spec{problem.inputs()[k].dtype, spec.shape} : spec);
         }
         if (!node.attributes && given == problem.inputs()) {
             keep();

@@ -23,7 +23,7 @@ class Schedule {
         std::string algorithm;
         bool view = false, in_place = false;  // as `Flow` has them
         // A probe has nothing to do: nobody reads its output but for the shape. That of an identity
-        // must be its first input's. Their inputs count as dense.
+        // must be its first input's. Of their inputs only the shapes count.
         enum class Role { step, probe, identity } role = Role::step;
         std::vector<std::size_t> reads;  // the values whose shapes `attributes` takes
         Attribute attributes;            // empty: those of the problem, for all sizes

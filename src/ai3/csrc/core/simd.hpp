@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "core/tensor.hpp"
@@ -35,15 +36,23 @@ struct VecOf<double> {
     typedef double unaligned __attribute__((vector_size(AI3_VECTOR_BYTES), may_alias, aligned(8)));
 };
 
+// Computed with as float.
+template <>
+struct VecOf<bfloat16> : VecOf<float> {};
+
 template <typename T>
 using Vec = typename VecOf<T>::type;
+
+// The type of a lane of Vec<T>: what T is computed with.
+template <typename T>
+using Lane = std::conditional_t<std::is_same_v<T, bfloat16>, float, T>;
 
 // A number for each lane of Vec<T>.
 template <typename T>
 using VecIndex = typename VecOf<T>::index;
 
 template <typename T>
-constexpr int lanes = AI3_VECTOR_BYTES / int(sizeof(T));
+constexpr int lanes = AI3_VECTOR_BYTES / int(sizeof(Lane<T>));
 
 template <typename T>
 inline Vec<T> load(const T* p) {
@@ -56,6 +65,30 @@ inline void store(T* p, Vec<T> v) {
 template <typename T>
 inline Vec<T> broadcast(T value) {
     return value - Vec<T>{};
+}
+
+namespace detail {
+typedef std::uint16_t Bits16 __attribute__((vector_size(AI3_VECTOR_BYTES / 2), may_alias));
+typedef Bits16 UnalignedBits16 __attribute__((aligned(2)));
+typedef std::uint32_t Bits32 __attribute__((vector_size(AI3_VECTOR_BYTES)));
+typedef std::uint32_t UnalignedPair __attribute__((aligned(2), may_alias));
+}  // namespace detail
+
+// The floats whose upper halves are the lanes of `bits`, and the halves to which floats are rounded
+// as bfloat16's constructor does.
+inline Vec<float> widened(detail::Bits16 bits) {
+    return (Vec<float>)(__builtin_convertvector(bits, detail::Bits32) << 16);
+}
+inline detail::Bits16 narrowed(Vec<float> v) {
+    const detail::Bits32 whole = (detail::Bits32)v;
+    const detail::Bits32 rounded = (whole + 0x7fff + (whole >> 16 & 1)) >> 16;
+    return __builtin_convertvector(v == v ? rounded : detail::Bits32{} + 0x7fc0, detail::Bits16);
+}
+inline Vec<float> load(const bfloat16* p) {
+    return widened(*reinterpret_cast<const detail::UnalignedBits16*>(p));
+}
+inline void store(bfloat16* p, Vec<float> v) {
+    *reinterpret_cast<detail::UnalignedBits16*>(p) = narrowed(v);
 }
 
 // The vector, loaded once: the compiler would load what several instructions use anew for each.
@@ -122,16 +155,19 @@ class LaneMask {
 
     Vec<T> load(const T* p) const {
 #if defined(__AVX512F__)
-        if constexpr (sizeof(T) == 4)
+        if constexpr (std::is_same_v<T, bfloat16>)
+            return widened((detail::Bits16)_mm256_maskz_loadu_epi16(bits_, p));
+        else if constexpr (sizeof(T) == 4)
             return (Vec<T>)_mm512_maskz_loadu_ps(bits_, p);
         else
             return (Vec<T>)_mm512_maskz_loadu_pd(__mmask8(bits_), p);
-#elif defined(__AVX2__)
+#else
+#if defined(__AVX2__)
         if constexpr (sizeof(T) == 4)
             return (Vec<T>)_mm256_maskload_ps(p, expanded());
-        else
+        else if constexpr (sizeof(T) == 8)
             return (Vec<T>)_mm256_maskload_pd(p, expanded());
-#else
+#endif
         Vec<T> v{};
         for (int l = 0; l < lanes<T>; ++l)
             if (bits_ >> l & 1) v[l] = p[l];
@@ -141,30 +177,33 @@ class LaneMask {
 
     void store(T* p, Vec<T> v) const {
 #if defined(__AVX512F__)
-        if constexpr (sizeof(T) == 4)
+        if constexpr (std::is_same_v<T, bfloat16>)
+            _mm256_mask_storeu_epi16(p, bits_, (__m256i)narrowed(v));
+        else if constexpr (sizeof(T) == 4)
             _mm512_mask_storeu_ps(p, bits_, (__m512)v);
         else
             _mm512_mask_storeu_pd(p, __mmask8(bits_), (__m512d)v);
-#elif defined(__AVX2__)
-        if constexpr (sizeof(T) == 4)
-            _mm256_maskstore_ps(p, expanded(), (__m256)v);
-        else
-            _mm256_maskstore_pd(p, expanded(), (__m256d)v);
 #else
+#if defined(__AVX2__)
+        if constexpr (sizeof(T) == 4)
+            return _mm256_maskstore_ps(p, expanded(), (__m256)v);
+        else if constexpr (sizeof(T) == 8)
+            return _mm256_maskstore_pd(p, expanded(), (__m256d)v);
+#endif
         for (int l = 0; l < lanes<T>; ++l)
-            if (bits_ >> l & 1) p[l] = v[l];
+            if (bits_ >> l & 1) p[l] = T(v[l]);
 #endif
     }
 
     // The lanes of `on`, in the other lanes those of `off`.
     Vec<T> select(Vec<T> on, Vec<T> off) const {
 #if defined(__AVX512F__)
-        if constexpr (sizeof(T) == 4)
+        if constexpr (sizeof(Lane<T>) == 4)
             return (Vec<T>)_mm512_mask_blend_ps(bits_, (__m512)off, (__m512)on);
         else
             return (Vec<T>)_mm512_mask_blend_pd(__mmask8(bits_), (__m512d)off, (__m512d)on);
 #elif defined(__AVX2__)
-        if constexpr (sizeof(T) == 4)
+        if constexpr (sizeof(Lane<T>) == 4)
             return (Vec<T>)_mm256_blendv_ps((__m256)off, (__m256)on, (__m256)expanded());
         else
             return (Vec<T>)_mm256_blendv_pd((__m256d)off, (__m256d)on, (__m256d)expanded());
@@ -178,7 +217,7 @@ class LaneMask {
   private:
 #if defined(__AVX2__) && !defined(__AVX512F__)
     __m256i expanded() const {
-        if constexpr (sizeof(T) == 4) {
+        if constexpr (sizeof(Lane<T>) == 4) {
             const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
             return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits_), bit), bit);
         } else {
@@ -225,7 +264,7 @@ template <typename T>
 inline Vec<T> larger(Vec<T> a, Vec<T> b) {
 #if defined(__AVX512F__)
     // The instruction gives `b` where either is NaN; lanes in which `a` is stay as they are.
-    if constexpr (sizeof(T) == 4) {
+    if constexpr (sizeof(Lane<T>) == 4) {
         const __m512 x = (__m512)a;
         return (Vec<T>)_mm512_mask_max_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x, (__m512)b);
     } else {
@@ -233,7 +272,7 @@ inline Vec<T> larger(Vec<T> a, Vec<T> b) {
         return (Vec<T>)_mm512_mask_max_pd(x, _mm512_cmp_pd_mask(x, x, _CMP_ORD_Q), x, (__m512d)b);
     }
 #elif defined(__AVX2__)
-    if constexpr (sizeof(T) == 4) {
+    if constexpr (sizeof(Lane<T>) == 4) {
         const __m256 x = (__m256)a, most = _mm256_max_ps(x, (__m256)b);
         return (Vec<T>)_mm256_blendv_ps(most, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
     } else {

@@ -1,6 +1,7 @@
 // What a tensor is to the core: a dtype, a shape and the layout of its memory.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #if defined(__AVX512F__)
@@ -23,39 +25,65 @@ namespace ai3 {
 using Index = std::int64_t;
 using Shape = std::vector<Index>;
 
-enum class DType : std::uint8_t { f32, f64, i64, i32, u8, boolean };
+enum class DType : std::uint8_t { f32, f64, bf16, i64, i32, u8, boolean };
 
-constexpr DType dtypes[] = {DType::f32, DType::f64, DType::i64,
+constexpr DType dtypes[] = {DType::f32, DType::f64, DType::bf16,   DType::i64,
                             DType::i32, DType::u8,  DType::boolean};
 
 constexpr std::size_t size_of(DType dtype) {
-    return dtype == DType::f32 || dtype == DType::i32   ? 4
-           : dtype == DType::f64 || dtype == DType::i64 ? 8
-                                                        : 1;
+    constexpr std::size_t sizes[] = {4, 8, 2, 8, 4, 1, 1};
+    return sizes[std::size_t(dtype)];
 }
 constexpr std::string_view name_of(DType dtype) {
-    constexpr std::string_view names[] = {"float32", "float64", "int64", "int32", "uint8", "bool"};
+    constexpr std::string_view names[] = {"float32", "float64", "bfloat16", "int64",
+                                          "int32",   "uint8",   "bool"};
     return names[std::size_t(dtype)];
 }
-// Whether it is one of the floating-point types, in which most operations compute.
-constexpr bool is_real(DType dtype) { return dtype == DType::f32 || dtype == DType::f64; }
+// Whether it is one of the floating-point types.
+constexpr bool is_real(DType dtype) { return dtype <= DType::bf16; }
 
-template <typename T>
-constexpr DType dtype_of = sizeof(T) == 4 ? DType::f32 : DType::f64;
+// The upper half of a float, to which it is rounded to nearest, ties to even; every NaN becomes the
+// same. Sums of it are made in float.
+struct bfloat16 {
+    std::uint16_t bits = 0;
 
-// Calls `f` with a zero of the C++ type that a floating-point `dtype` names.
+    bfloat16() = default;
+    explicit bfloat16(float value) {
+        const auto whole = std::bit_cast<std::uint32_t>(value);
+        bits = value != value ? 0x7fc0 : std::uint16_t((whole + 0x7fff + (whole >> 16 & 1)) >> 16);
+    }
+    operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
+};
+
+// Calls `f` with a zero of the C++ type that float32 or float64 is.
 template <typename F>
 decltype(auto) with_type(DType dtype, F&& f) {
     return dtype == DType::f32 ? f(float{}) : f(double{});
 }
 
+// The same, for what takes bfloat16 too.
+template <typename F>
+decltype(auto) with_real(DType dtype, F&& f) {
+    return dtype == DType::bf16 ? f(bfloat16{}) : with_type(dtype, std::forward<F>(f));
+}
+
 // Calls `f` with a zero of a C++ type of the dtype's size: for what only moves elements.
 template <typename F>
 decltype(auto) with_storage(DType dtype, F&& f) {
-    return size_of(dtype) == 1 ? f(std::uint8_t{}) : size_of(dtype) == 4 ? f(float{}) : f(double{});
+    switch (size_of(dtype)) {
+        case 1:
+            return f(std::uint8_t{});
+        case 2:
+            return f(bfloat16{});
+        case 4:
+            return f(float{});
+        default:
+            return f(double{});
+    }
 }
 
-// Calls `f` with a zero of the C++ type of the dtype's values; bool's is uint8_t.
+// Calls `f` with a zero of the C++ type of the dtype's values, which is not bfloat16; bool's is
+// uint8_t.
 template <typename F>
 decltype(auto) with_value(DType dtype, F&& f) {
     switch (dtype) {
@@ -103,8 +131,11 @@ constexpr std::string_view name_of(Layout layout) {
 // Throws std::invalid_argument for another name, and for a layout of images where `shape` is none.
 Layout layout_from(std::string_view name, const Shape& shape);
 
-// Channels in a block of the blocked layout.
-constexpr Index channel_block(DType dtype) { return Index(AI3_VECTOR_BYTES / size_of(dtype)); }
+// Channels in a block of the blocked layout. Those of bfloat16 are as many as of float32: a vector
+// of the sums.
+constexpr Index channel_block(DType dtype) {
+    return Index(AI3_VECTOR_BYTES / (dtype == DType::bf16 ? 4 : size_of(dtype)));
+}
 
 struct Spec {
     DType dtype = DType::f32;

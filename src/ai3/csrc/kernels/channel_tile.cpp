@@ -20,8 +20,8 @@ Half<T> load_half(const T* p) {
 // V vectors of channels x PX pixels. STEP is the stride of the pixels and CHANNELS that of a block,
 // 0: as `r` says. HALF: the last vector is computed by halves of vectors, which take half the time
 // where the processor cuts whole ones in two.
-template <typename T, int V, int PX, int STEP, int CHANNELS, bool HALF>
-void channel_tile(const TileReduction<T>& r, const T* in, const T* weights, const T* bias, T* out) {
+template <typename T, typename U, int V, int PX, int STEP, int CHANNELS, bool HALF>
+void channel_tile(const TileReduction<T>& r, const T* in, const U* weights, const T* bias, T* out) {
     constexpr int W = lanes<T>, whole = V - HALF;
     const Index ahead = CHANNELS ? page / Index(sizeof(T)) : r.ahead;
     const Index step = STEP ? STEP : r.pixel_stride, channels = CHANNELS ? CHANNELS : r.channels;
@@ -50,8 +50,8 @@ void channel_tile(const TileReduction<T>& r, const T* in, const T* weights, cons
                     for (int v = 0; v < V; ++v) {
                         if (v < whole)
                             w[v] = load(weights + v * W);
-                        else
-                            last = load_half(weights + v * W);
+                        else if constexpr (HALF)
+                            last = load_half<T>(weights + v * W);
                         __builtin_prefetch(weights + ahead + v * W);
                     }
 #pragma GCC unroll 16
@@ -82,46 +82,53 @@ void channel_tile(const TileReduction<T>& r, const T* in, const T* weights, cons
         for (int v = 0; v < V; ++v) store(place(p, v), acc[v][p]);
 }
 
-template <typename T, int V, int STEP, int CHANNELS, bool HALF, int... I>
+template <typename T, typename U, int V, int STEP, int CHANNELS, bool HALF, int... I>
 constexpr auto tiles_of(std::integer_sequence<int, I...>) {
-    return std::array<ChannelTile<T>, sizeof...(I)>{
-        channel_tile<T, V, I + 1, STEP, CHANNELS, HALF>...};
+    return std::array<ChannelTile<T, U>, sizeof...(I)>{
+        channel_tile<T, U, V, I + 1, STEP, CHANNELS, HALF>...};
 }
 
-template <typename T, int STEP, int CHANNELS, bool HALF = false>
-ChannelTile<T> find(int vectors, Index pixels) {
+template <typename T, int STEP, int CHANNELS, bool HALF = false, typename U = T>
+ChannelTile<T, U> find(int vectors, Index pixels) {
     static constexpr auto one =
-        tiles_of<T, 1, STEP, CHANNELS, HALF>(std::make_integer_sequence<int, max_pixels(1)>{});
+        tiles_of<T, U, 1, STEP, CHANNELS, HALF>(std::make_integer_sequence<int, max_pixels(1)>{});
     static constexpr auto two =
-        tiles_of<T, 2, STEP, CHANNELS, HALF>(std::make_integer_sequence<int, max_pixels(2)>{});
+        tiles_of<T, U, 2, STEP, CHANNELS, HALF>(std::make_integer_sequence<int, max_pixels(2)>{});
     return vectors == 1 ? one[std::size_t(pixels - 1)] : two[std::size_t(pixels - 1)];
 }
 
 }  // namespace
 
 // The strides that occur most are known to the compiler. For double most of them gain nothing.
-template <typename T>
-ChannelTile<T> find_channel_tile(const TileReduction<T>& r, int vectors, Index pixels) {
+template <typename T, typename U>
+ChannelTile<T, U> find_channel_tile(const TileReduction<T>& r, int vectors, Index pixels) {
     constexpr int W = lanes<T>;
-    const bool planes = r.channels == 1 && r.pixel_stride == 1;
-    if constexpr (sizeof(T) == sizeof(float)) {
-        const bool blocks = r.channels == W && r.pixel_stride == W;
-        const bool second_pixels = r.channels == 1 && r.pixel_stride == 2;
-        if constexpr (half_vectors)
-            if (r.half)
-                return planes          ? find<T, 1, 1, true>(vectors, pixels)
-                       : second_pixels ? find<T, 2, 1, true>(vectors, pixels)
-                       : blocks        ? find<T, W, W, true>(vectors, pixels)
-                                       : find<T, 0, 0, true>(vectors, pixels);
-        if (blocks) return find<T, W, W>(vectors, pixels);
-        if (second_pixels) return find<T, 2, 1>(vectors, pixels);
-        if (r.channels == W && r.pixel_stride == 2 * W) return find<T, 2 * W, W>(vectors, pixels);
+    if constexpr (!std::is_same_v<T, U>) {
+        if (r.channels == W && r.pixel_stride == W) return find<T, W, W, false, U>(vectors, pixels);
+        return find<T, 0, 0, false, U>(vectors, pixels);
+    } else {
+        const bool planes = r.channels == 1 && r.pixel_stride == 1;
+        if constexpr (sizeof(T) == sizeof(float)) {
+            const bool blocks = r.channels == W && r.pixel_stride == W;
+            const bool second_pixels = r.channels == 1 && r.pixel_stride == 2;
+            if constexpr (half_vectors)
+                if (r.half)
+                    return planes          ? find<T, 1, 1, true>(vectors, pixels)
+                           : second_pixels ? find<T, 2, 1, true>(vectors, pixels)
+                           : blocks        ? find<T, W, W, true>(vectors, pixels)
+                                           : find<T, 0, 0, true>(vectors, pixels);
+            if (blocks) return find<T, W, W>(vectors, pixels);
+            if (second_pixels) return find<T, 2, 1>(vectors, pixels);
+            if (r.channels == W && r.pixel_stride == 2 * W)
+                return find<T, 2 * W, W>(vectors, pixels);
+        }
+        if (planes) return find<T, 1, 1>(vectors, pixels);
+        return find<T, 0, 0>(vectors, pixels);
     }
-    if (planes) return find<T, 1, 1>(vectors, pixels);
-    return find<T, 0, 0>(vectors, pixels);
 }
 
 template ChannelTile<float> find_channel_tile(const TileReduction<float>&, int, Index);
 template ChannelTile<double> find_channel_tile(const TileReduction<double>&, int, Index);
+template ChannelTile<float, bfloat16> find_channel_tile(const TileReduction<float>&, int, Index);
 
 }  // namespace ai3

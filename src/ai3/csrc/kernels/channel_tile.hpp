@@ -56,18 +56,25 @@ inline double multiplied_vectors(Index channels, Index block) {
 // Writes sums of some vectors of channels x some pixels of `in` to `out`. They begin with `bias`
 // or, where that is null, with what `out` holds. `weights` are (blocks, KH, KW, channels, vectors,
 // lanes).
+// Those of type U are converted to what T is computed with.
+template <typename T, typename U = T>
+using ChannelTile = void (*)(const TileReduction<T>& r, const T* in, const U* weights,
+                             const Lane<T>* bias, Lane<T>* out);
+
+// Neighbouring channels that a tile multiplies at a time: in bfloat16 pairs, whose products are
+// added to one sum. The weights of a pair then lie side by side: (..., channels / 2, vectors,
+// lanes, 2).
 template <typename T>
-using ChannelTile = void (*)(const TileReduction<T>& r, const T* in, const T* weights,
-                             const T* bias, T* out);
+constexpr Index multiplied = std::is_same_v<T, bfloat16> ? 2 : 1;
 
 // The tile of `vectors` (1 or 2) and `pixels` (at most max_pixels) for reductions as `r`.
-template <typename T>
-ChannelTile<T> find_channel_tile(const TileReduction<T>& r, int vectors, Index pixels);
+template <typename T, typename U = T>
+ChannelTile<T, U> find_channel_tile(const TileReduction<T>& r, int vectors, Index pixels);
 
 // `n` pixels of one vector of channels, `stride` apart, to the first `channels` planes of `out`.
 template <typename T>
-void store_channels(const T* pixels, Index stride, Index n, Index channels, T* out, Index plane,
-                    const Epilogue<T>& epilogue = {}, bool streamed = false) {
+void store_channels(const Lane<T>* pixels, Index stride, Index n, Index channels, T* out,
+                    Index plane, const Epilogue<T>& epilogue = {}, bool streamed = false) {
     constexpr Index W = lanes<T>;
     Vec<T> square[W];
 #pragma GCC unroll 16
@@ -77,11 +84,12 @@ void store_channels(const T* pixels, Index stride, Index n, Index channels, T* o
     if (!epilogue.empty())
         for (int l = 0; l < std::min(W, channels); ++l)
             square[l] = epilogue(square[l], out + l * plane, mask);
-    if (streamed && n == W && channels >= W) {
+    if constexpr (std::is_same_v<T, Lane<T>>)
+        if (streamed && n == W && channels >= W) {
 #pragma GCC unroll 16
-        for (int l = 0; l < W; ++l) stream(out + l * plane, square[l]);
-        return;
-    }
+            for (int l = 0; l < W; ++l) stream(out + l * plane, square[l]);
+            return;
+        }
 #pragma GCC unroll 16
     for (int l = 0; l < W; ++l) {
         if (l >= channels) break;

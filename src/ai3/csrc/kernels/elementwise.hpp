@@ -28,10 +28,11 @@ void compute_elements(T* out, Index begin, Index end, bool past_cache, Value val
         i += n;
     };
     const auto at = [&](const T* p) { return load(p + i); };
-    if (past_cache) {
+    if (std::is_same_v<T, Lane<T>> && past_cache) {
         const Index ahead = Index(reinterpret_cast<std::uintptr_t>(out + i) / sizeof(T)) % W;
         some(std::min((W - ahead) % W, end - i));
-        for (; i + W <= end; i += W) stream(out + i, value(at));
+        if constexpr (std::is_same_v<T, Lane<T>>)
+            for (; i + W <= end; i += W) stream(out + i, value(at));
         stream_fence();
     } else {
         for (; i + W <= end; i += W) store(out + i, value(at));

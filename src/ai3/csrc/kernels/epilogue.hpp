@@ -10,7 +10,7 @@ namespace ai3 {
 template <typename T>
 struct Epilogue {
     Activation activation = Activation::none;
-    T parameter = 0;
+    Lane<T> parameter = 0;
     // Laid out as the output is, or null.
     const T* residual = nullptr;
     const T* output = nullptr;

@@ -8,7 +8,8 @@ namespace ai3 {
 // `n` pixels of `channels` rows, `plane` apart, to vectors of channels that are `stride` apart;
 // absent channels are zero.
 template <typename T>
-void gather_channels(const T* from, Index plane, Index n, Index channels, T* out, Index stride) {
+void gather_channels(const T* from, Index plane, Index n, Index channels, Lane<T>* out,
+                     Index stride) {
     constexpr Index W = lanes<T>;
     const auto mask = LaneMask<T>::first(n);
     Vec<T> square[W];

@@ -46,11 +46,15 @@ struct Remap {
 template <typename T>
 T stored(DType dtype, double number) {
     T held;
-    with_value(dtype, [&](auto zero) {
-        const auto value =
-            dtype == DType::boolean ? decltype(zero)(number != 0) : decltype(zero)(number);
-        std::memcpy(&held, &value, std::min(sizeof(held), sizeof(value)));
-    });
+    const auto hold = [&](auto value) {
+        std::memcpy(static_cast<void*>(&held), &value, std::min(sizeof(held), sizeof(value)));
+    };
+    if (dtype == DType::bf16)
+        hold(bfloat16(float(number)));
+    else
+        with_value(dtype, [&](auto zero) {
+            hold(dtype == DType::boolean ? decltype(zero)(number != 0) : decltype(zero)(number));
+        });
     return held;
 }
 

@@ -105,9 +105,9 @@ struct Winograd {
     }
 
     // Transforms the vectors d[alpha][alpha] at `in`, rows `pitch` apart and columns one vector,
-    // to (alpha, alpha) vectors at `out` that are `stride` apart.
-    template <typename T>
-    static void input(const T* in, Index pitch, T* out, Index stride) {
+    // to (alpha, alpha) vectors at `out` that are `stride` apart, by write(out, vector).
+    template <typename T, typename To, typename Write>
+    static void input(const T* in, Index pitch, To* out, Index stride, Write write) {
         Vec<T> half[alpha][alpha];
 #pragma GCC unroll 8
         for (int j = 0; j < alpha; ++j) {
@@ -123,8 +123,12 @@ struct Winograd {
             Vec<T> result[alpha];
             apply_input<T>(half[i], result);
 #pragma GCC unroll 8
-            for (int j = 0; j < alpha; ++j) store(out + (i * alpha + j) * stride, result[j]);
+            for (int j = 0; j < alpha; ++j) write(out + (i * alpha + j) * stride, result[j]);
         }
+    }
+    template <typename T>
+    static void input(const T* in, Index pitch, T* out, Index stride) {
+        input(in, pitch, out, stride, [](T* at, Vec<T> v) { store(at, v); });
     }
 
     // Transforms (alpha, alpha) vectors that are `stride` apart, adds `bias`, and writes M x M

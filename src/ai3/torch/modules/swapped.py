@@ -16,7 +16,7 @@ from ai3.torch.operators.bilinear import Gradients
 DTYPES = {
     torch.float32: "float32",
     torch.float64: "float64",
-    torch.bfloat16: "float32",
+    torch.bfloat16: "bfloat16",
     torch.float16: "float32",
 }
 """Of weights: what is computed with."""

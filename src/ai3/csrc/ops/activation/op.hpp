@@ -9,6 +9,7 @@ namespace ai3 {
 
 struct ActivationProblem {
     static constexpr bool takes_layouts = true;
+    static constexpr bool takes_bfloat16 = true;
 
     ActivationProblem(Activation function, const std::vector<Spec>& inputs,
                       const WeightSet& weights, const Attributes& attributes, int threads);

@@ -18,6 +18,11 @@ Axes bins(const AdaptiveAvgPool2d& p) { return {Axis::bins(p.IH, p.OH), Axis::bi
 class Direct final : public Algorithm<AdaptiveAvgPool2d> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
+
+    std::string refusal(const AdaptiveAvgPool2d& p) const override {
+        return refuse_planes_of_bfloat16(p);
+    }
 
     std::size_t workspace_bytes(const AdaptiveAvgPool2d& p) const override {
         return with_type(p.dtype, [&](auto zero) {
@@ -27,15 +32,15 @@ class Direct final : public Algorithm<AdaptiveAvgPool2d> {
 
     std::unique_ptr<Plan> plan(const AdaptiveAvgPool2d& p, const WeightSet&) const override {
         if (p.OH == p.IH && p.OW == p.IW) return copy_plan(Index(p.output().bytes()), p.threads);
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+        return with_real(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             using T = decltype(zero);
             const Axes axes = bins(p);
-            Mean<T> mean(
+            Mean<Lane<T>> mean(
                 p.OH, p.OW, [&](Index oh) { return axes.h.span(oh).count; },
                 [&](Index ow) { return axes.w.span(ow).count; });
             if (!p.dense())
-                return std::make_unique<ChannelsPlan<T, Mean<T>>>(p, axes, std::move(mean));
-            return std::make_unique<Sliding<T>>(p.N * p.C, axes, p.threads, std::move(mean));
+                return std::make_unique<ChannelsPlan<T, Mean<Lane<T>>>>(p, axes, std::move(mean));
+            return std::make_unique<Sliding<Lane<T>>>(p.N * p.C, axes, p.threads, std::move(mean));
         });
     }
 };

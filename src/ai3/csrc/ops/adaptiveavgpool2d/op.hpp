@@ -13,6 +13,7 @@ namespace ai3 {
 struct AdaptiveAvgPool2d : Pooling2d {
     static constexpr std::string_view op = "adaptiveavgpool2d";
     static constexpr bool takes_layouts = true;
+    static constexpr bool takes_bfloat16 = true;
 
     // Attributes: output_size, where -1 keeps the input's extent.
     AdaptiveAvgPool2d(const std::vector<Spec>& inputs, const WeightSet& weights,

@@ -42,7 +42,7 @@ struct Rows {
     const T *a, *b;
     T* out;
     Index rows, n, a_step, b_step;
-    T alpha;
+    Lane<T> alpha;
     bool past_cache;
 };
 
@@ -56,7 +56,7 @@ void compute_rows(Rows<T> r) {
         return;
     }
     for (Index i = 0; i < r.rows; ++i, r.a += r.a_step, r.b += r.b_step, r.out += r.n) {
-        const Vec<T> x = broadcast(*r.a), y = broadcast(*r.b);
+        const Vec<T> x = broadcast(Lane<T>(*r.a)), y = broadcast(Lane<T>(*r.b));
         compute_elements(r.out, 0, r.n, r.past_cache, [&](auto at) {
             return compute<T, F>(a_runs ? at(r.a) : x, b_runs ? at(r.b) : y, alpha);
         });
@@ -67,7 +67,7 @@ template <typename T, Arithmetic F>
 class ArithmeticPlan final : public Plan {
   public:
     explicit ArithmeticPlan(const ArithmeticProblem& p)
-        : dims(merged(p)), size(p.size), alpha(T(p.alpha)), threads(p.threads) {
+        : dims(merged(p)), size(p.size), alpha(Lane<T>(p.alpha)), threads(p.threads) {
         compute = !dims[0].a  ? compute_rows<T, F, false, true>
                   : dims[0].b ? compute_rows<T, F, true, true>
                               : compute_rows<T, F, true, false>;
@@ -104,7 +104,7 @@ class ArithmeticPlan final : public Plan {
   private:
     std::vector<Dimension> dims;
     Index size;
-    T alpha;
+    Lane<T> alpha;
     int threads;
     void (*compute)(Rows<T>);
 };
@@ -115,9 +115,10 @@ template <Arithmetic F>
 class Direct<ArithmeticOf<F>> final : public Algorithm<ArithmeticOf<F>> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
 
     std::unique_ptr<Plan> plan(const ArithmeticOf<F>& p, const WeightSet&) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+        return with_real(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             return std::make_unique<ArithmeticPlan<decltype(zero), F>>(p);
         });
     }

@@ -17,6 +17,7 @@ constexpr std::string_view name_of(Arithmetic function) {
 
 struct ArithmeticProblem {
     static constexpr bool takes_layouts = true;
+    static constexpr bool takes_bfloat16 = true;
 
     ArithmeticProblem(Arithmetic function, const std::vector<Spec>& inputs,
                       const WeightSet& weights, const Attributes& attributes, int threads);

@@ -14,6 +14,9 @@ using Sliding = SlidingPlan<T, Mean<T>>;
 class Direct final : public Algorithm<AvgPool2d> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
+
+    std::string refusal(const AvgPool2d& p) const override { return refuse_planes_of_bfloat16(p); }
 
     std::size_t workspace_bytes(const AvgPool2d& p) const override {
         return with_type(p.dtype, [&](auto zero) {
@@ -22,14 +25,16 @@ class Direct final : public Algorithm<AvgPool2d> {
     }
 
     std::unique_ptr<Plan> plan(const AvgPool2d& p, const WeightSet&) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+        return with_real(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             using T = decltype(zero);
-            Mean<T> mean(
+            Mean<Lane<T>> mean(
                 p.OH, p.OW, [&](Index oh) { return p.divisor_h(oh); },
                 [&](Index ow) { return p.divisor_w(ow); });
             if (!p.dense())
-                return std::make_unique<ChannelsPlan<T, Mean<T>>>(p, axes(p), std::move(mean));
-            return std::make_unique<Sliding<T>>(p.N * p.C, axes(p), p.threads, std::move(mean));
+                return std::make_unique<ChannelsPlan<T, Mean<Lane<T>>>>(p, axes(p),
+                                                                        std::move(mean));
+            return std::make_unique<Sliding<Lane<T>>>(p.N * p.C, axes(p), p.threads,
+                                                      std::move(mean));
         });
     }
 };

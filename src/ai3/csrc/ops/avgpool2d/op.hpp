@@ -12,6 +12,7 @@ namespace ai3 {
 struct AvgPool2d : Pooling2d {
     static constexpr std::string_view op = "avgpool2d";
     static constexpr bool takes_layouts = true;
+    static constexpr bool takes_bfloat16 = true;
 
     // Attributes: kernel_size, stride, padding (at most half of kernel_size), ceil_mode,
     // count_include_pad, divisor_override (not 0).

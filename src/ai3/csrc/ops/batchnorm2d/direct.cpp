@@ -13,8 +13,8 @@ class BatchNorm2dPlan final : public Plan {
     BatchNorm2dPlan(const BatchNorm2d& problem, const WeightSet& weights) : p(problem) {
         for (Index c = 0; c < p.C; ++c) {
             const auto [scale, shift] = p.affine(weights, c);
-            scales.push_back(T(scale));
-            shifts.push_back(T(shift));
+            scales.push_back(Lane<T>(scale));
+            shifts.push_back(Lane<T>(shift));
         }
         // What fills up a last block of channels becomes zero.
         scales.resize(scales.size() + lanes<T>);
@@ -70,16 +70,17 @@ class BatchNorm2dPlan final : public Plan {
     }
 
     BatchNorm2d p;
-    std::vector<T> scales, shifts;
+    std::vector<Lane<T>> scales, shifts;
 };
 
 template <typename P>
 class Direct final : public Algorithm<P> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
 
     std::unique_ptr<Plan> plan(const P& p, const WeightSet& weights) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+        return with_real(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             return std::make_unique<BatchNorm2dPlan<decltype(zero)>>(p, weights);
         });
     }

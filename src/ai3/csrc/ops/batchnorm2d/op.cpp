@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "core/mixed.hpp"
+
 namespace ai3 {
 
 namespace {
@@ -51,21 +53,19 @@ BatchNorm2d::BatchNorm2d(std::string_view op, std::size_t channel, const std::ve
     elements(shape);
     constexpr std::array names{"weight", "bias", "running_mean", "running_var"};
     for (std::size_t i = 0; i < names.size(); ++i)
-        if (const Constant* given = weights.get(i); given && given->spec != Spec{dtype, {C}})
+        if (const Constant* given = weights.get(i);
+            given && (given->spec.shape != Shape{C} || !goes_with(given->spec.dtype, dtype)))
             refuse(std::string(names[i]) + " must be " + to_string(Spec{dtype, {C}}) +
                    " for input " + to_string(input) + ", not " + to_string(given->spec));
 }
 
 BatchNorm2d::Affine BatchNorm2d::affine(const WeightSet& weights, Index channel) const {
-    return with_type(dtype, [&](auto zero) {
-        using T = decltype(zero);
-        const auto value = [&](std::size_t i, double otherwise) {
-            const T* given = weights.data<T>(i);
-            return given ? double(given[channel]) : otherwise;
-        };
-        const double scale = value(0, 1) / std::sqrt(value(3, 1) + eps);
-        return Affine{scale, value(1, 0) - value(2, 0) * scale};
-    });
+    const auto value = [&](std::size_t i, double otherwise) {
+        const Constant* given = weights.get(i);
+        return given ? given->real(channel) : otherwise;
+    };
+    const double scale = value(0, 1) / std::sqrt(value(3, 1) + eps);
+    return {scale, value(1, 0) - value(2, 0) * scale};
 }
 
 void BatchNorm2d::reference(const void* const* inputs, const WeightSet& weights,

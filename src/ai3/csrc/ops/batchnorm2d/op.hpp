@@ -13,6 +13,7 @@ namespace ai3 {
 struct BatchNorm2d {
     static constexpr std::string_view op = "batchnorm2d";
     static constexpr bool takes_layouts = true;
+    static constexpr bool takes_bfloat16 = true;
 
     // Attributes: eps.
     BatchNorm2d(const std::vector<Spec>& inputs, const WeightSet& weights,

@@ -10,6 +10,7 @@ namespace ai3 {
 struct Concat {
     static constexpr std::string_view op = "concat";
     static constexpr bool takes_dtypes = true;
+    static constexpr bool moves = true;
     static constexpr bool takes_layouts = true;
     static constexpr std::size_t max_inputs = 64;
 

@@ -5,7 +5,10 @@
 // SC'18, arXiv 1808.05567; Zhang, Franchetti, Low, "High Performance Zero-Memory Overhead Direct
 // Convolutions", ICML'18, arXiv 1809.10170.
 
+#include <cmath>
+
 #include "core/simd.hpp"
+#include "kernels/dot_pairs.hpp"
 #include "ops/conv2d/direct_channels.hpp"
 #include "ops/conv2d/direct_depthwise.hpp"
 #include "ops/conv2d/direct_pixels.hpp"
@@ -23,11 +26,25 @@ struct Estimate {
     double cycles;
 };
 
+// What bfloat16 takes by channels: as many steps as its instruction saves or, by floats, some more
+// for the conversion of weights. A step beside the sums rounds the result.
+double bfloat16_cycles(const Conv2d& p) {
+    constexpr double stored = 12;
+    const double W = double(channel_block(p.dtype)), taps = double(p.KH * p.KW);
+    const double vectors = std::ceil(double(p.group_oc()) / W) * double(p.groups);
+    const double pixels = double(p.N * p.OH * p.OW), in_pixels = double(p.N * p.IH * p.IW);
+    const bool copied = p.padded() || p.input_layout == Layout::dense || !multiplies_pairs();
+    return pixels * vectors * (step_cost(p) * double(p.group_ic()) * taps + stored) +
+           (copied ? 2 : 0) * in_pixels * std::ceil(double(p.IC) / W) +
+           (p.output_layout == Layout::dense ? 5 * pixels * vectors : 0);
+}
+
 // The way of least cycles of one thread, a multiply-add of a vector each. Measured on Zen 4: a tile
 // of channels costs some 6 steps beside its sums, for loads and stores; vectors of pixels cross
 // lines and are read anew for each 8 channels, and the whole image is copied; a depthwise vector
 // pays for its store, in NCHW for the transposes of input and output.
 Estimate estimate(const Conv2d& p) {
+    if (p.dtype == DType::bf16) return {Way::channels, bfloat16_cycles(p)};
     const Index W = channel_block(p.dtype);
     const auto vectors = [&](Index n) { return double((n + W - 1) / W); };
     const double images = double(p.N), taps = double(p.KH * p.KW);
@@ -74,6 +91,12 @@ Estimate estimate(const Conv2d& p) {
 
 template <typename F>
 auto with_plan(const Conv2d& p, F&& f) {
+    const auto from_bfloat16 = [&]<typename O>(O) {
+        return multiplies_pairs() ? f(std::type_identity<DirectChannelsPlan<bfloat16, O>>{})
+                                  : f(std::type_identity<DirectChannelsPlan<bfloat16, O, float>>{});
+    };
+    if (p.dtype == DType::bf16)
+        return p.output_dtype == DType::bf16 ? from_bfloat16(bfloat16{}) : from_bfloat16(float{});
     return with_type(p.dtype, [&](auto zero) {
         using T = decltype(zero);
         switch (estimate(p).way) {
@@ -94,6 +117,13 @@ auto with_plan(const Conv2d& p, F&& f) {
 class Direct final : public Algorithm<Conv2d> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
+
+    std::string refusal(const Conv2d& p) const override {
+        const bool pairs = p.groups == 1 || p.group_ic() % multiplied<bfloat16> == 0;
+        if (p.dtype == DType::bf16 && !pairs) return "its groups have no even number of channels";
+        return refuse_to_narrow(p);
+    }
 
     std::size_t workspace_bytes(const Conv2d& p) const override {
         return with_plan(p, [&](auto plan) { return decltype(plan)::type::workspace_bytes(p); });

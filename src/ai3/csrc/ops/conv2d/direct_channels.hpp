@@ -23,9 +23,15 @@ struct ChannelBlock {
     Index packed;  // where its bias lies in the packed weights, followed by its weights
 };
 
-template <typename T>
+// From T to O: sums are in float for bfloat16, the output may be either. A tile reads the input as
+// Read, T or, for bfloat16, float, to which it is then converted as it is copied.
+template <typename T, typename O = T, typename Read = T>
 class DirectChannelsPlan final : public Plan {
-    static constexpr Index W = lanes<T>;
+    using Sum = Lane<T>;
+    static constexpr Index W = lanes<T>, group = multiplied<Read>;
+    static constexpr bool converted = !std::is_same_v<T, Read>;
+    // Elements of packed weights that a bias is as long as.
+    static constexpr Index bias_elements = Index(sizeof(Sum) / sizeof(T));
     static constexpr Index width = max_vectors * W;
     static constexpr Index most_pixels = 128;
 
@@ -54,12 +60,15 @@ class DirectChannelsPlan final : public Plan {
         explicit Schedule(const Conv2d& p) {
             const bool pointwise = p.KH == 1 && p.KW == 1, dense = p.input_layout == Layout::dense;
             // Blocks of channels are read best, unless much of them would be empty.
-            const bool to_blocks = !dense || 5 * round_up(p.group_ic(), W) <= 6 * p.group_ic();
+            const bool to_blocks =
+                !dense || sizeof(T) == 2 || 5 * round_up(p.group_ic(), W) <= 6 * p.group_ic();
             // A pointwise layer reads NCHW in place, but with a stride not for many blocks: a line
             // holds few of the pixels that it reads.
             const bool strided = p.stride_h > 1 || p.stride_w > 1;
-            const bool in_place = pointwise && !(strided && p.group_oc() > 16 * width);
-            copied = p.padded() || (dense && to_blocks && !in_place);
+            const bool in_place =
+                pointwise && sizeof(T) > 2 && !(strided && p.group_oc() > 16 * width);
+            const bool odd = p.input_layout == Layout::channels_last && p.group_ic() % group;
+            copied = converted || p.padded() || odd || (dense && to_blocks && !in_place);
             read = !copied ? p.input_layout : to_blocks ? Layout::blocked : Layout::dense;
             const bool flat = pointwise && !copied && p.stride_h == 1 && p.stride_w == 1;
             rows = flat ? 1 : p.OH;
@@ -89,7 +98,7 @@ class DirectChannelsPlan final : public Plan {
 
             // What a chunk reads fits into a part of a second-level cache.
             constexpr Index cache = Index{384} << 10;
-            const Index pixel_bytes = round_up(p.IC, W) * Index(sizeof(T));
+            const Index pixel_bytes = round_up(p.IC, W) * Index(sizeof(Read));
             const Index unit_bytes =
                 (segments > 1 && !copied ? segment * p.stride_w : unit_rows * p.stride_h * p.IW) *
                 pixel_bytes;
@@ -128,11 +137,13 @@ class DirectChannelsPlan final : public Plan {
                 return align_up(std::size_t(chunk_units * segment * spread_pixel(p)) * sizeof(T));
             if (!copied) return 0;
             const Index channels = read == Layout::blocked ? round_up(p.IC, W) : p.IC;
-            return align_up(std::size_t(channels * copy_rows * copy_width) * sizeof(T));
+            return align_up(std::size_t(channels * copy_rows * copy_width) * sizeof(Read));
         }
     };
 
   public:
+    static constexpr bool in_float = std::is_same_v<O, Sum>;
+
     DirectChannelsPlan(const Conv2d& problem, const WeightSet& weights)
         : p(problem), s(p), blocks(cut(p, s.read)), packed(pack(weights)) {}
 
@@ -142,23 +153,27 @@ class DirectChannelsPlan final : public Plan {
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
         const T* input = static_cast<const T*>(inputs[0]);
-        const Output<T> out(p, inputs, static_cast<T*>(output));
+        const Output<O> out(p, inputs, static_cast<O*>(output));
         const ImageStrides strides = p.input_strides();
         const std::size_t each = s.copy_bytes(p) + sums_bytes();
         parallel_for(p.threads, p.N * s.chunks * s.parts, [&](Index i, int thread) {
             const Index chunk = i % s.chunks, image = i / s.chunks % p.N;
             const Index part = i / s.chunks / p.N;
             std::byte* own = workspace + std::size_t(thread) * each;
-            T* sums = reinterpret_cast<T*>(own);
+            Sum* sums = reinterpret_cast<Sum*>(own);
             const Index begin = chunk * s.chunk_units;
             const Index end = std::min(begin + s.chunk_units, s.units);
-            Source source{input + image * strides.image, 0, 0, strides};
-            T* copy = reinterpret_cast<T*>(own + sums_bytes());
+            const T* pixels = input + image * strides.image;
+            Source source{nullptr, 0, 0, strides};
+            Read* copy = reinterpret_cast<Read*>(own + sums_bytes());
             if (s.copied)
-                source = copy_chunk(source.pixels, first_row(begin), last_row(end - 1), copy);
-            else if (s.spread)
-                source = spread_chunk(source.pixels, begin * s.segment,
-                                      std::min(end * s.segment, s.row_pixels), copy);
+                source = copy_chunk(pixels, first_row(begin), last_row(end - 1), copy);
+            else if constexpr (!converted) {
+                source.pixels = pixels;
+                if (s.spread)
+                    source = spread_chunk(pixels, begin * s.segment,
+                                          std::min(end * s.segment, s.row_pixels), copy);
+            }
             const Index count = Index(blocks.size());
             const Index first = count * part / s.parts, last = count * (part + 1) / s.parts;
             for (Index b = first; b < last; ++b)
@@ -174,12 +189,12 @@ class DirectChannelsPlan final : public Plan {
     // What a chunk reads: the pixels of the input from output row `row` and, in a long row,
     // `column` on.
     struct Source {
-        const T* pixels;
+        const Read* pixels;
         Index row, column;
         ImageStrides strides;
     };
 
-    static std::size_t sums_bytes() { return align_up(most_pixels * width * sizeof(T)); }
+    static std::size_t sums_bytes() { return align_up(most_pixels * width * sizeof(Sum)); }
 
     Index first_row(Index unit) const {
         return s.segments > 1 ? unit / s.segments : unit * s.unit_rows;
@@ -188,7 +203,7 @@ class DirectChannelsPlan final : public Plan {
         return s.segments > 1 ? unit / s.segments : std::min((unit + 1) * s.unit_rows, s.rows) - 1;
     }
 
-    Source copy_chunk(const T* image, Index first, Index last, T* copy) const {
+    Source copy_chunk(const T* image, Index first, Index last, Read* copy) const {
         const Index row = first * p.stride_h - p.pad_top;
         const Index rows = (last - first) * p.stride_h + (p.KH - 1) * p.dilation_h + 1;
         const ImageStrides strides(s.read, p.dtype, p.IC, s.copy_rows, s.copy_width);
@@ -199,10 +214,10 @@ class DirectChannelsPlan final : public Plan {
         } else {
             for (Index ic = 0; ic < p.IC; ++ic)
                 for (Index h = 0; h < rows; ++h) {
-                    T* to = copy + ic * strides.block_stride + h * strides.row;
+                    Read* to = copy + ic * strides.block_stride + h * strides.row;
                     const Index ih = padded_source(row + h, p.IH, p.padding_mode);
                     if (ih < 0)
-                        std::fill(to, to + s.copy_width, T(0));
+                        std::fill(to, to + s.copy_width, Read(0));
                     else
                         copy_row(p, image + (ic * p.IH + ih) * p.IW, -p.pad_left, s.copy_width, to);
                 }
@@ -220,16 +235,17 @@ class DirectChannelsPlan final : public Plan {
 
     // Pixels are fetched `next` ahead, unless that is 0.
     void run_unit(const Source& source, const ChannelBlock& block, Index unit, Index image,
-                  Index next, T* sums, const Output<T>& out) const {
+                  Index next, Sum* sums, const Output<O>& out) const {
         const ImageStrides& from = source.strides;
         const Index block_width = block.vectors * W, taps = p.KH * p.KW;
         const Index row = first_row(unit), rows = last_row(unit) - row + 1;
         const Index begin = s.segments > 1 ? unit % s.segments * s.segment : 0;
         const Index n = std::min(s.row_pixels - begin, s.segment);
-        const T* bias = packed->template as<T>() + block.packed;
-        const T* weights = bias + block_width;
-        const T* first = source.pixels + (row - source.row) * p.stride_h * from.row +
-                         (begin - source.column) * p.stride_w * from.pixel;
+        const T* first_weight = packed->template as<T>() + block.packed;
+        const Sum* bias = reinterpret_cast<const Sum*>(first_weight);
+        const T* weights = first_weight + block_width * bias_elements;
+        const Read* first = source.pixels + (row - source.row) * p.stride_h * from.row +
+                            (begin - source.column) * p.stride_w * from.pixel;
 
         // Channels go by in parts whose weights stay in a near cache, the sums with them.
         constexpr Index near_bytes = Index{256} << 10;
@@ -240,28 +256,31 @@ class DirectChannelsPlan final : public Plan {
         const Index large = (n + tiles - 1) / tiles, more = n - tiles * (large - 1);
         // Sums that are whole at once go to where they belong, else they stay in the cache.
         const Index pixel = row * s.row_pixels + begin;
-        T* whole = block.end_ic - block.first_ic <= most
-                       ? out.vectors(image, block.first_oc, block.end_oc, pixel)
-                       : nullptr;
-        const Epilogue<T>& epilogue = out.epilogue();
+        Sum* whole = nullptr;
+        if constexpr (in_float)
+            if (block.end_ic - block.first_ic <= most)
+                whole = out.vectors(image, block.first_oc, block.end_oc, pixel);
+        const Epilogue<O>& epilogue = out.epilogue();
         const bool relu = epilogue.relu();
         const Index out_pixel = whole ? out.pixel() : block_width;
         const Index out_vector = whole ? out.vector() : W;
-        T* target = whole ? whole : sums;
+        Sum* target = whole ? whole : sums;
         for (Index ic = block.first_ic; ic < block.end_ic;) {
             const Index count = std::min(most, block.end_ic - ic);
-            TileReduction<T> reduction = reduce(from, count);
+            TileReduction<Read> reduction = reduce(from, count);
             reduction.out_pixel = out_pixel, reduction.out_vector = out_vector;
             reduction.relu = whole && relu;
             reduction.half = half_empty<T>(block.end_oc - block.first_oc);
-            const ChannelTile<T> run = find_channel_tile(reduction, block.vectors, large);
-            const ChannelTile<T> run_less =
-                more < tiles ? find_channel_tile(reduction, block.vectors, large - 1) : run;
+            using Tile = ChannelTile<Read, T>;
+            const Tile run = find_channel_tile<Read, T>(reduction, block.vectors, large);
+            const Tile run_less =
+                more < tiles ? find_channel_tile<Read, T>(reduction, block.vectors, large - 1)
+                             : run;
             const T* w = weights + (ic - block.first_ic) * taps * block_width;
-            const T* start = ic == block.first_ic ? bias : nullptr;
+            const Sum* start = ic == block.first_ic ? bias : nullptr;
             for (Index r = 0; r < rows; ++r) {
-                const T* pixels = first + from.channel(ic) + r * p.stride_h * from.row;
-                T* to = target + r * n * out_pixel;
+                const Read* pixels = first + from.channel(ic) + r * p.stride_h * from.row;
+                Sum* to = target + r * n * out_pixel;
                 for (Index t = 0; t < tiles; ++t) {
                     const Index some = t < more ? large : large - 1;
                     if (next)
@@ -276,31 +295,31 @@ class DirectChannelsPlan final : public Plan {
         }
         if (!whole)
             out.write(sums, block_width, image, block.first_oc, block.end_oc, pixel, rows * n);
-        else if (!relu)
-            for (int v = 0; v < block.vectors; ++v)
+        else if constexpr (in_float)
+            for (int v = 0; !relu && v < block.vectors; ++v)
                 apply_to_vectors(epilogue, whole + v * out_vector, out_pixel, rows * n);
     }
 
     // Channels that a reduction takes together; the last ones may be fewer.
     static Index together(Layout read) { return read == Layout::dense ? 1 : W; }
 
-    TileReduction<T> reduce(const ImageStrides& from, Index count) const {
+    TileReduction<Read> reduce(const ImageStrides& from, Index count) const {
         const bool all = s.read == Layout::channels_last && p.KH == 1 && p.KW == 1;
-        const Index channels = all ? count : together(s.read);
+        const Index channels = all ? round_up(count, group) : together(s.read);
         if (channels == 1 && p.KH == 1 && p.KW == 1) {
-            auto rows = TileReduction<T>::of_rows(count, from.block_stride);
+            auto rows = TileReduction<Read>::of_rows(count, from.block_stride);
             rows.pixel_stride = p.stride_w * from.pixel;
             return rows;
         }
-        TileReduction<T> r{divide(count, channels),
-                           p.KH,
-                           p.KW,
-                           channels,
-                           s.read == Layout::channels_last ? W : from.block_stride,
-                           p.dilation_h * from.row,
-                           p.dilation_w * from.pixel,
-                           p.stride_w * from.pixel};
-        r.last_channels = count % channels;
+        TileReduction<Read> r{divide(count, channels),
+                              p.KH,
+                              p.KW,
+                              channels,
+                              s.read == Layout::channels_last ? W : from.block_stride,
+                              p.dilation_h * from.row,
+                              p.dilation_w * from.pixel,
+                              p.stride_w * from.pixel};
+        r.last_channels = round_up(count % channels, group);
         return r;
     }
 
@@ -308,7 +327,7 @@ class DirectChannelsPlan final : public Plan {
         // In the blocked layout a vector of output channels may belong to more than one group.
         const bool spans = p.output_layout == Layout::blocked && p.group_oc() % W;
         const Index range = spans ? p.OC : p.group_oc();
-        const Index aligned = read == Layout::blocked ? W : 1;
+        const Index aligned = read == Layout::blocked ? W : group;
         std::vector<ChannelBlock> blocks;
         Index packed = 0;
         for (Index start = 0; start < p.OC; start += range)
@@ -319,7 +338,8 @@ class DirectChannelsPlan final : public Plan {
                 const Index end_ic = (last_group + 1) * p.group_ic();
                 const int vectors = int(divide(end - oc, W));
                 blocks.push_back({oc, end, first_ic, end_ic, vectors, packed});
-                packed += vectors * W * (1 + (end_ic - first_ic) * p.KH * p.KW);
+                packed += vectors * W *
+                          (bias_elements + round_up(end_ic - first_ic, group) * p.KH * p.KW);
             }
         return blocks;
     }
@@ -327,47 +347,54 @@ class DirectChannelsPlan final : public Plan {
     // For each block its bias and its weights as (together, KH, KW, channels, vectors); those of
     // channels that it does not have or read are zero.
     std::shared_ptr<const Buffer> pack(const WeightSet& weights) const {
-        const Index taps = p.KH * p.KW, size = together(s.read);
+        const Index taps = p.KH * p.KW;
         const ChannelBlock& last = blocks.back();
         const Index count =
-            last.packed + last.vectors * W * (1 + (last.end_ic - last.first_ic) * taps);
-        const std::string name = "direct by channels of " + std::string(name_of(s.read)) + " to " +
+            last.packed + last.vectors * W *
+                              (bias_elements + round_up(last.end_ic - last.first_ic, group) * taps);
+        const std::string name = std::string(name_of(p.dtype)) + (group > 1 ? " pairs" : "") +
+                                 " direct by channels of " + std::string(name_of(s.read)) + " to " +
                                  std::string(name_of(p.output_layout));
         return weights.packed(name, std::size_t(count) * sizeof(T), [&](Buffer& buffer) {
-            const T* from_bias = weights.data<T>(1);
-            const T* from = weights.data<T>(0);
-            parallel_for(p.threads, Index(blocks.size()), [&](Index i, int) {
-                const ChannelBlock& block = blocks[std::size_t(i)];
-                const Index block_width = block.vectors * W;
-                T* bias = buffer.as<T>() + block.packed;
-                T* to = bias + block_width;
-                const Index channels = block.end_ic - block.first_ic;
-                std::fill(bias, to + channels * taps * block_width, T(0));
-                if (from_bias)
-                    std::copy(from_bias + block.first_oc, from_bias + block.end_oc, bias);
-                // A row of weights for each run of output channels in one group.
-                const Index K = p.group_ic() * taps;
-                for (Index oc = block.first_oc, count; oc < block.end_oc; oc += count) {
-                    const Index group = oc / p.group_oc(), lane = oc - block.first_oc;
-                    count = std::min(
-                        {W - lane % W, (group + 1) * p.group_oc() - oc, block.end_oc - oc});
-                    const Index first = group * p.group_ic() - block.first_ic;
-                    for (Index k = 0; k < K; k += W) {
-                        T square[W * W];
-                        const Index n = std::min(W, K - k);
-                        gather_channels(from + oc * K + k, K, n, count, square, W);
-                        for (Index l = 0; l < n; ++l) {
-                            const Index ic = first + (k + l) / taps, tap = (k + l) % taps;
-                            const Index start = ic / size * size;
-                            const Index some = std::min(size, channels - start);
-                            T* target =
-                                to + (start * taps + tap * some + ic - start) * block_width + lane;
-                            std::copy(square + l * W, square + l * W + count, target);
-                        }
-                    }
-                }
+            with_weights<T>(weights, [&](const auto* from, const auto* from_bias) {
+                parallel_for(p.threads, Index(blocks.size()), [&](Index i, int) {
+                    const ChannelBlock& block = blocks[std::size_t(i)];
+                    pack_block(block, from, from_bias, buffer.as<T>() + block.packed);
+                });
             });
         });
+    }
+
+    template <typename From, typename Bias>
+    void pack_block(const ChannelBlock& block, const From* from, const Bias* from_bias,
+                    T* packed) const {
+        const Index taps = p.KH * p.KW, size = together(s.read), block_width = block.vectors * W;
+        const Index channels = round_up(block.end_ic - block.first_ic, group);
+        Sum* bias = reinterpret_cast<Sum*>(packed);
+        T* to = packed + block_width * bias_elements;
+        std::fill(bias, bias + block_width, Sum(0));
+        std::fill(to, to + channels * taps * block_width, T(0));
+        if (from_bias) std::copy(from_bias + block.first_oc, from_bias + block.end_oc, bias);
+        // A row of weights for each run of output channels in one group.
+        const Index K = p.group_ic() * taps;
+        for (Index oc = block.first_oc, count; oc < block.end_oc; oc += count) {
+            const Index part = oc / p.group_oc(), lane = oc - block.first_oc;
+            count = std::min({W - lane % W, (part + 1) * p.group_oc() - oc, block.end_oc - oc});
+            const Index first = part * p.group_ic() - block.first_ic;
+            for (Index k = 0; k < K; k += W) {
+                Lane<From> square[W * W];
+                const Index n = std::min(W, K - k);
+                gather_channels(from + oc * K + k, K, n, count, square, W);
+                for (Index l = 0; l < n; ++l) {
+                    const Index ic = first + (k + l) / taps, tap = (k + l) % taps;
+                    const Index start = ic / size * size;
+                    const Index some = std::min(size, channels - start);
+                    const Index step = start * taps + tap * some + (ic - start) / group * group;
+                    T* target = to + step * block_width + lane * group + (ic - start) % group;
+                    for (Index c = 0; c < count; ++c) target[c * group] = T(square[l * W + c]);
+                }
+            }
+        }
     }
 
     Conv2d p;

@@ -1,6 +1,7 @@
 #include "ops/conv2d/op.hpp"
 
 #include "core/custom.hpp"
+#include "core/mixed.hpp"
 #include "custom/conv2d.hpp"
 
 namespace ai3 {
@@ -55,9 +56,8 @@ Conv2d::Conv2d(const std::vector<Spec>& inputs, const WeightSet& weights,
     if (IH < 1 || IW < 1) refuse("input " + to_string(input.shape) + " has an empty image");
 
     dtype = input.dtype;
-    if (weight.dtype != dtype || (bias && bias->spec.dtype != dtype))
-        refuse("input is " + std::string(name_of(dtype)) + " but the weights are " +
-               std::string(name_of(weight.dtype != dtype ? weight.dtype : bias->spec.dtype)));
+    output_dtype = output_dtype_of(attributes, dtype);
+    require_weights_of(op, dtype, weights);
     has_bias = bias != nullptr;
     if (has_bias && bias->spec.shape != Shape{OC})
         refuse("bias must be (" + std::to_string(OC) + ",), not " + to_string(bias->spec.shape));
@@ -133,7 +133,7 @@ Conv2d::Conv2d(const std::vector<Spec>& inputs, const WeightSet& weights,
 }
 
 Spec Conv2d::output() const {
-    return {dtype, batched ? Shape{N, OC, OH, OW} : Shape{OC, OH, OW}, output_layout};
+    return {output_dtype, batched ? Shape{N, OC, OH, OW} : Shape{OC, OH, OW}, output_layout};
 }
 
 void Conv2d::reference(const void* const* inputs, const WeightSet& weights, void* output) const {

@@ -36,10 +36,12 @@ constexpr Index padded_source(Index i, Index extent, PaddingMode mode) {
 struct Conv2d {
     static constexpr std::string_view op = "conv2d";
     static constexpr bool takes_layouts = true;
+    static constexpr bool takes_bfloat16 = true;
+    static constexpr std::size_t factors = 1;
 
     // Attributes: stride, padding (1, 2 or, as top, bottom, left, right, 4 integers; 'same';
-    // 'valid'), dilation, groups, padding_mode; output_layout (that of the input), activation,
-    // activation_parameter.
+    // 'valid'), dilation, groups, padding_mode; output_layout and output_dtype (those of the
+    // input), activation, activation_parameter.
     Conv2d(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
            int threads);
 
@@ -48,7 +50,9 @@ struct Conv2d {
     static std::string_view choose(const Conv2d& problem);
     static std::string_view guess(const Conv2d& problem);
 
-    DType dtype;
+    // The input's and the output's: of an input in bfloat16 it may be float32, and so may the
+    // weights.
+    DType dtype, output_dtype;
     bool batched, has_bias;
     Index N, IC, IH, IW, OC, KH, KW, OH, OW;
     Index stride_h, stride_w, dilation_h, dilation_w, groups;
@@ -65,10 +69,10 @@ struct Conv2d {
 
     bool dense() const { return input_layout == Layout::dense && output_layout == Layout::dense; }
     ImageStrides input_strides() const { return {input_layout, dtype, IC, held_ih, IW}; }
-    ImageStrides output_strides() const { return {output_layout, dtype, OC, held_oh, OW}; }
+    ImageStrides output_strides() const { return {output_layout, output_dtype, OC, held_oh, OW}; }
     template <typename T>
     Epilogue<T> epilogue(const void* const* inputs, const T* output) const {
-        return {activation, T(activation_parameter),
+        return {activation, Lane<T>(activation_parameter),
                 has_residual ? static_cast<const T*>(inputs[1]) : nullptr, output};
     }
     Index group_ic() const { return IC / groups; }
@@ -82,6 +86,11 @@ struct Conv2d {
 // The refusal of algorithms that are written for NCHW alone.
 inline std::string refuse_layouts(const Conv2d& p) {
     return p.dense() ? std::string{} : "it reads and writes NCHW only";
+}
+
+// The refusal of algorithms that write float32, or bfloat16 of what they read in it.
+inline std::string refuse_to_narrow(const Conv2d& p) {
+    return p.dtype == p.output_dtype || p.dtype == DType::bf16 ? "" : "it writes float32";
 }
 
 }  // namespace ai3

@@ -4,6 +4,7 @@
 
 #include "core/simd.hpp"
 #include "kernels/channel_tile.hpp"
+#include "kernels/dot_pairs.hpp"
 #include "ops/conv2d/op.hpp"
 
 namespace ai3 {
@@ -28,6 +29,13 @@ bool streams(const Conv2d& p, const T* out) {
            reinterpret_cast<std::uintptr_t>(out) % sizeof(Vec<T>) == 0;
 }
 
+// What a tile's multiply-add of a vector takes in the time of one of float or double: in bfloat16
+// less by pairs and, by floats, more for the conversion of weights.
+inline double step_cost(const Conv2d& p) {
+    constexpr double converted = 1.25;
+    return p.dtype != DType::bf16 ? 1 : multiplies_pairs() ? 1 / dot_pairs_rate() : converted;
+}
+
 template <typename T>
 class Output {
     static constexpr Index W = lanes<T>;
@@ -43,7 +51,7 @@ class Output {
     // Writes `n` pixels of the channels [oc, end), from pixel number `pixel` of image `n`'s plane
     // on. `oc` is a multiple of a block in the blocked layout. `from` holds their sums as
     // (n, width), in vectors; those past `end` are not written, but fill up a last block.
-    void write(const T* from, Index width, Index image, Index oc, Index end, Index pixel,
+    void write(const Lane<T>* from, Index width, Index image, Index oc, Index end, Index pixel,
                Index n) const {
         T* to = out_ + image * strides_.image + pixel * strides_.pixel;
         for (Index c = oc; c < end; c += W, from += W) {
@@ -51,11 +59,9 @@ class Output {
             const Index count = std::min(W, end - c);
             if (layout_ == Layout::dense)
                 write_planes(from, width, count, place, n);
-            else if (count == W || layout_ == Layout::blocked) {
-                for (Index i = 0; i < n; ++i)
-                    store(place + i * strides_.pixel, load(from + i * width));
-                apply_to_vectors(epilogue_, place, strides_.pixel, n);
-            } else
+            else if (count == W || layout_ == Layout::blocked)
+                write_vectors(from, width, place, n);
+            else
                 for (Index i = 0; i < n; ++i) {
                     T* at = place + i * strides_.pixel;
                     const auto live = LaneMask<T>::first(count);
@@ -82,7 +88,18 @@ class Output {
     }
 
   private:
-    void write_planes(const T* from, Index width, Index count, T* to, Index n) const {
+    void write_vectors(const Lane<T>* from, Index width, T* to, Index n) const {
+        if constexpr (std::is_same_v<T, Lane<T>>) {
+            for (Index i = 0; i < n; ++i) store(to + i * strides_.pixel, load(from + i * width));
+            apply_to_vectors(epilogue_, to, strides_.pixel, n);
+        } else
+            for (Index i = 0; i < n; ++i) {
+                T* at = to + i * strides_.pixel;
+                store(at, epilogue_(load(from + i * width), at));
+            }
+    }
+
+    void write_planes(const Lane<T>* from, Index width, Index count, T* to, Index n) const {
         // The first vector ends on a boundary, so that the others are whole lines.
         Index done = 0;
         const Index ahead = Index(reinterpret_cast<std::uintptr_t>(to) / sizeof(T) % W);

@@ -8,14 +8,14 @@ namespace ai3 {
 
 // Copies a row of one channel, `width` pixels from `column` on, either of which may lie in the
 // padding.
-template <typename T>
-void copy_row(const Conv2d& p, const T* row, Index column, Index width, T* to) {
+template <typename T, typename To>
+void copy_row(const Conv2d& p, const T* row, Index column, Index width, To* to) {
     const Index left = std::clamp<Index>(-column, 0, width);
     const Index right = std::clamp<Index>(p.IW - column, left, width);
     const auto border = [&](Index begin, Index end) {
         for (Index i = begin; i < end; ++i) {
             const Index iw = padded_source(column + i, p.IW, p.padding_mode);
-            to[i] = iw < 0 ? T(0) : row[iw];
+            to[i] = iw < 0 ? To(0) : To(row[iw]);
         }
     };
     border(0, left);
@@ -51,9 +51,9 @@ void pad_plane(const Conv2d& p, const PaddedImage& image, const T* from, T* to) 
 // Copies block `block` of lanes<T> input channels, rows x width pixels, as (rows, width, lanes).
 // They begin at (row, column), which may lie in the padding or, for outputs that do not exist,
 // beyond it. `image` is that of the input's layout.
-template <typename T>
+template <typename T, typename To>
 void copy_block(const Conv2d& p, const T* image, Index block, Index row, Index column, Index rows,
-                Index width, T* to) {
+                Index width, To* to) {
     constexpr Index W = lanes<T>;
     const ImageStrides strides = p.input_strides();
     const Index channels = std::min(W, p.IC - block * W);
@@ -64,12 +64,17 @@ void copy_block(const Conv2d& p, const T* image, Index block, Index row, Index c
         const Index ih =
             row + h < p.IH + p.pad_bottom ? padded_source(row + h, p.IH, p.padding_mode) : -1;
         if (ih < 0) {
-            std::fill(to, to + width * W, T(0));
+            std::fill(to, to + width * W, To(0));
             continue;
         }
         const T* pixels = from + ih * strides.row;
         if (p.input_layout == Layout::blocked) {
-            std::copy(pixels + (column + left) * W, pixels + (column + right) * W, to + left * W);
+            const T* first = pixels + (column + left) * W;
+            if constexpr (std::is_same_v<T, To>)
+                std::copy(first, pixels + (column + right) * W, to + left * W);
+            else
+                for (Index i = 0; i < (right - left) * W; i += W)
+                    store(to + left * W + i, load(first + i));
         } else if (p.input_layout == Layout::channels_last) {
             const auto live = LaneMask<T>::first(channels);
             for (Index w = left; w < right; ++w)
@@ -105,9 +110,9 @@ void copy_block(const Conv2d& p, const T* image, Index block, Index row, Index c
                 for (Index c = 0; c < W; ++c)
                     to[w * W + c] =
                         iw < 0 || c >= channels
-                            ? T(0)
-                            : pixels[c * (strides.block == 1 ? strides.block_stride : 1) +
-                                     iw * strides.pixel];
+                            ? To(0)
+                            : To(pixels[c * (strides.block == 1 ? strides.block_stride : 1) +
+                                        iw * strides.pixel]);
             }
         };
         border(0, left);

@@ -11,6 +11,7 @@
 
 #include "core/simd.hpp"
 #include "kernels/channel_tile.hpp"
+#include "kernels/dot_pairs.hpp"
 #include "kernels/gather_channels.hpp"
 #include "kernels/winograd_transform.hpp"
 #include "ops/conv2d/op.hpp"
@@ -21,9 +22,17 @@
 namespace ai3 {
 namespace {
 
-template <typename T, int M, int R>
+// From T to O: transforms and sums are in float for bfloat16, between them are products of
+// bfloat16, and the output may be either. Transformed tiles are held as Read: T or, where bfloat16
+// is multiplied as floats, float.
+template <typename T, int M, int R, typename O = T, typename Read = T>
 class WinogradPlan final : public Plan {
     using F = Winograd<M, R>;
+    using Sum = Lane<T>;
+    static constexpr bool exact = std::is_same_v<T, Sum>;
+    static constexpr Index group = multiplied<Read>;
+    // Elements of packed weights that a bias is as long as.
+    static constexpr Index bias_elements = Index(sizeof(Sum) / sizeof(T));
     static constexpr int A = F::alpha;
     static constexpr int W = lanes<T>;
     static constexpr Index block_width = max_vectors * W;
@@ -47,8 +56,8 @@ class WinogradPlan final : public Plan {
             // a group of its own. Where the transformed weights are large they are read once for
             // each group, so a group is larger and the threads share it.
             constexpr Index cache = Index{512} << 10, shared_cache = Index{4} << 20;
-            const Index tile_bytes = A * A * ic_blocks * W * Index(sizeof(T));
-            const Index weight_bytes = tile_bytes * oc_vectors * W;
+            const Index tile_bytes = A * A * ic_blocks * W * Index(sizeof(Read));
+            const Index weight_bytes = A * A * ic_blocks * W * Index(sizeof(T)) * oc_vectors * W;
             together = weight_bytes > (Index{2} << 20) ||
                        double(p.N) * double(tiles) * double(tile_bytes) < 2.0 * cache;
             const Index budget = together ? shared_cache : cache;
@@ -61,13 +70,13 @@ class WinogradPlan final : public Plan {
         }
 
         std::size_t input_bytes() const {
-            return align_up(std::size_t(A * A * v_stride) * sizeof(T));
+            return align_up(std::size_t(A * A * v_stride) * sizeof(Read));
         }
         // One thread's products of a block of output channels, and its strip of pixels.
         std::size_t thread_bytes() const {
             const Index strip = std::max<Index>(A * (tile_columns * M + A) * W,
                                                 M * (tile_columns * M + W) * block_width);
-            return align_up(std::size_t(A * A * m_stride + strip) * sizeof(T));
+            return align_up(std::size_t(A * A * m_stride + strip) * sizeof(Sum));
         }
     };
 
@@ -82,18 +91,21 @@ class WinogradPlan final : public Plan {
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
         const T* input = static_cast<const T*>(inputs[0]);
-        const Output<T> out(p, inputs, static_cast<T*>(output));
+        const Output<O> out(p, inputs, static_cast<O*>(output));
         const auto image = [&, stride = p.input_strides().image](Index n) {
             return input + n * stride;
         };
-        const auto memory = [&](std::size_t at) { return reinterpret_cast<T*>(workspace + at); };
+        const auto tiles_at = [&](std::size_t at) {
+            return reinterpret_cast<Read*>(workspace + at);
+        };
+        const auto sums_at = [&](std::size_t at) { return reinterpret_cast<Sum*>(workspace + at); };
         if (!s.together) {
             const std::size_t each = s.input_bytes() + s.thread_bytes();
             parallel_for(p.threads, p.N * s.groups, [&](Index i, int thread) {
                 const Index n = i / s.groups, first = i % s.groups * s.group;
                 const Index count = std::min(s.group, s.tiles - first);
-                T* v = memory(std::size_t(thread) * each);
-                T* m = memory(std::size_t(thread) * each + s.input_bytes());
+                Read* v = tiles_at(std::size_t(thread) * each);
+                Sum* m = sums_at(std::size_t(thread) * each + s.input_bytes());
                 for (Index block = 0; block < s.ic_blocks; ++block)
                     transform_input(image(n), block, first, count, v, m + A * A * s.m_stride);
                 for (Index block = 0; block < s.oc_blocks; ++block)
@@ -101,9 +113,9 @@ class WinogradPlan final : public Plan {
             });
             return;
         }
-        T* v = memory(0);
+        Read* v = tiles_at(0);
         const auto own = [&](int thread) {
-            return memory(s.input_bytes() + std::size_t(thread) * s.thread_bytes());
+            return sums_at(s.input_bytes() + std::size_t(thread) * s.thread_bytes());
         };
         for (Index i = 0; i < p.N * s.groups; ++i) {
             const Index n = i / s.groups, first = i % s.groups * s.group;
@@ -125,9 +137,9 @@ class WinogradPlan final : public Plan {
   private:
     // Tiles [first, first + count) of one block of input channels into v (position, block, tile,
     // W).
-    void transform_input(const T* image, Index block, Index first, Index count, T* v,
-                         T* strip) const {
-        T* to = v + block * s.group * W;
+    void transform_input(const T* image, Index block, Index first, Index count, Read* v,
+                         Sum* strip) const {
+        Read* to = v + block * s.group * W;
         for (Index done = 0; done < count;) {
             const Index row = (first + done) / s.tile_columns;
             const Index column = (first + done) % s.tile_columns;
@@ -136,33 +148,40 @@ class WinogradPlan final : public Plan {
             copy_block(p, image, block, row * M - p.pad_top, column * M - p.pad_left, A, width,
                        strip);
             for (Index t = 0; t < run; ++t)
-                F::template input<T>(strip + t * M * W, width * W, to + (done + t) * W, s.v_stride);
+                F::template input<Sum>(strip + t * M * W, width * W, to + (done + t) * W,
+                                       s.v_stride, [](Read* at, Vec<Sum> x) {
+                                           if constexpr (exact || !std::is_same_v<Read, Sum>)
+                                               store(at, x);
+                                           else
+                                               store(at, widened(narrowed(x)));
+                                       });
             done += run;
         }
     }
 
     // The products of one block of output channels, and from them its pixels.
-    void multiply(const T* v, Index block, Index first, Index count, T* m, Index image,
-                  const Output<T>& out) const {
+    void multiply(const Read* v, Index block, Index first, Index count, Sum* m, Index image,
+                  const Output<O>& out) const {
         const int vectors = int(std::min<Index>(max_vectors, s.oc_vectors - block * max_vectors));
         const Index width = vectors * W, first_oc = block * block_width;
         const Index K = s.ic_blocks * W;
-        const T* bias = packed->template as<T>() + first_oc;
-        const T* weights = packed->template as<T>() + s.oc_vectors * W + first_oc * K * A * A;
+        const Sum* bias = packed->template as<Sum>() + first_oc;
+        const T* weights =
+            packed->template as<T>() + s.oc_vectors * W * bias_elements + first_oc * K * A * A;
         const Index most = max_pixels(vectors), tiles = (count + most - 1) / most;
         const Index pixels = (count + tiles - 1) / tiles;
-        TileReduction<T> reduction{s.ic_blocks, 1, 1, W, s.group * W, 0, 0, W};
-        reduction.last_channels = p.IC % W;
+        TileReduction<Read> reduction{s.ic_blocks, 1, 1, W, s.group * W, 0, 0, W};
+        reduction.last_channels = (p.IC % W + group - 1) / group * group;
         reduction.half = half_empty<T>(std::min(width, p.OC - first_oc));
-        const ChannelTile<T> run = find_channel_tile(reduction, vectors, pixels);
-        alignas(cache_line) static constexpr T zeros[max_vectors * W] = {};
+        const ChannelTile<Read, T> run = find_channel_tile<Read, T>(reduction, vectors, pixels);
+        alignas(cache_line) static constexpr Sum zeros[max_vectors * W] = {};
         for (int position = 0; position < A * A; ++position)
             for (Index t = 0; t < tiles; ++t) {
                 const Index tile = std::min(t * pixels, count - pixels);
                 run(reduction, v + position * s.v_stride + tile * W, weights + position * K * width,
                     zeros, m + position * s.m_stride + tile * width);
             }
-        T* strip = m + A * A * s.m_stride;
+        Sum* strip = m + A * A * s.m_stride;
         for (Index done = 0; done < count;) {
             const Index row = (first + done) / s.tile_columns;
             const Index column = (first + done) % s.tile_columns;
@@ -170,17 +189,17 @@ class WinogradPlan final : public Plan {
             const Index pitch = run * M * width;
             for (Index t = 0; t < run; ++t)
                 for (int vector = 0; vector < vectors; ++vector)
-                    F::template output<T>(m + (done + t) * width + vector * W, s.m_stride,
-                                          load(bias + vector * W),
-                                          strip + t * M * width + vector * W, pitch, width);
+                    F::template output<Sum>(m + (done + t) * width + vector * W, s.m_stride,
+                                            load(bias + vector * W),
+                                            strip + t * M * width + vector * W, pitch, width);
             write_strip(strip, run * M, width, row * M, column * M, first_oc, image, out);
             done += run;
         }
     }
 
     // Tiles side by side, as (M, columns, width), to the output as far as they lie inside of it.
-    void write_strip(const T* strip, Index columns, Index width, Index oh, Index ow, Index first_oc,
-                     Index image, const Output<T>& out) const {
+    void write_strip(const Sum* strip, Index columns, Index width, Index oh, Index ow,
+                     Index first_oc, Index image, const Output<O>& out) const {
         const Index rows = std::min<Index>(M, p.OH - oh), real = std::min(columns, p.OW - ow);
         for (Index h = 0; h < rows; ++h)
             out.write(strip + h * columns * width, width, image, first_oc,
@@ -190,36 +209,56 @@ class WinogradPlan final : public Plan {
     // Bias, then weights as (block of OC, position, IC, channels of the block), absent ones zero.
     std::shared_ptr<const Buffer> pack(const WeightSet& weights) const {
         const Index K = s.ic_blocks * W, padded_oc = s.oc_vectors * W;
-        const std::size_t bytes = std::size_t(padded_oc * (K * A * A + 1)) * sizeof(T);
-        const std::string name = "winograd " + std::to_string(M) + " " + std::to_string(R);
+        const std::size_t bytes = std::size_t(padded_oc * (K * A * A + bias_elements)) * sizeof(T);
+        const std::string name = std::string(name_of(p.dtype)) + (group > 1 ? " pairs" : "") +
+                                 " winograd " + std::to_string(M) + " " + std::to_string(R);
         return weights.packed(name, bytes, [&](Buffer& buffer) {
-            T* bias = buffer.as<T>();
-            T* to = bias + padded_oc;
-            const T* from_bias = weights.data<T>(1);
-            const T* from = weights.data<T>(0);
-            const bool streamed = bytes > std::size_t{8} << 20;
-            for (Index oc = 0; oc < padded_oc; ++oc)
-                bias[oc] = oc < p.OC && from_bias ? from_bias[oc] : T(0);
-            parallel_for(p.threads, s.oc_blocks * s.ic_blocks, [&](Index i, int) {
-                const Index first = i / s.ic_blocks * block_width, first_ic = i % s.ic_blocks * W;
-                const Index width = std::min(block_width, padded_oc - first);
-                T* start = to + first * K * A * A + first_ic * width;
-                // The kernels of W x W channels, output channels side by side.
-                alignas(cache_line) T kernels[W * R * R * W];
-                const Index count = std::min<Index>(W, p.IC - first_ic) * R * R;
-                std::fill(kernels + count * W, std::end(kernels), T(0));
-                for (Index v = 0; v < width; v += W) {
-                    const T* rows = from + ((first + v) * p.IC + first_ic) * R * R;
-                    for (Index k = 0; k < count; k += W)
-                        gather_channels(rows + k, p.IC * R * R, std::min<Index>(W, count - k),
-                                        p.OC - first - v, kernels + k * W, W);
-                    for (Index ic = 0; ic < W; ++ic)
-                        F::weight(kernels + ic * R * R * W, start + ic * width + v, K * width,
-                                  streamed);
-                }
-                if (streamed) stream_fence();
+            with_weights<T>(weights, [&](const auto* from, const auto* from_bias) {
+                Sum* bias = buffer.as<Sum>();
+                for (Index oc = 0; oc < padded_oc; ++oc)
+                    bias[oc] = oc < p.OC && from_bias ? Sum(from_bias[oc]) : Sum(0);
+                pack_kernels(from, buffer.as<T>() + padded_oc * bias_elements,
+                             bytes > std::size_t{8} << 20);
             });
         });
+    }
+
+    template <typename From>
+    void pack_kernels(const From* from, T* to, bool streamed) const {
+        const Index K = s.ic_blocks * W, padded_oc = s.oc_vectors * W;
+        parallel_for(p.threads, s.oc_blocks * s.ic_blocks, [&](Index i, int) {
+            const Index first = i / s.ic_blocks * block_width, first_ic = i % s.ic_blocks * W;
+            const Index width = std::min(block_width, padded_oc - first);
+            T* start = to + first * K * A * A + first_ic * width;
+            // The kernels of W x W channels, output channels side by side.
+            alignas(cache_line) Sum kernels[W * R * R * W];
+            const Index count = std::min<Index>(W, p.IC - first_ic) * R * R;
+            std::fill(kernels + count * W, std::end(kernels), Sum(0));
+            for (Index v = 0; v < width; v += W) {
+                const From* rows = from + ((first + v) * p.IC + first_ic) * R * R;
+                for (Index k = 0; k < count; k += W)
+                    gather_channels(rows + k, p.IC * R * R, std::min<Index>(W, count - k),
+                                    p.OC - first - v, kernels + k * W, W);
+                for (Index ic = 0; ic < W; ++ic) {
+                    const Sum* kernel = kernels + ic * R * R * W;
+                    if constexpr (exact)
+                        F::weight(kernel, start + ic * width + v, K * width, streamed);
+                    else
+                        narrow_weight(kernel, start + ic / group * group * width + v * group,
+                                      ic % group, K * width);
+                }
+            }
+            if (streamed) stream_fence();
+        });
+    }
+
+    // The transformed kernels of one input channel, which is number `member` of its group.
+    static void narrow_weight(const Sum* kernel, T* to, Index member, Index stride) {
+        alignas(cache_line) Sum transformed[A * A * W];
+        F::weight(kernel, transformed, W, false);
+        for (Index position = 0; position < A * A; ++position)
+            for (Index l = 0; l < W; ++l)
+                to[position * stride + l * group + member] = T(transformed[position * W + l]);
     }
 
     Conv2d p;
@@ -233,7 +272,7 @@ class WinogradPlan final : public Plan {
 // size.
 double tile_cost(const Conv2d& p, Index m, int threads) {
     const auto [W, positions, tiles, ic, oc] = WinogradExtents(p, m);
-    const double products = ic * W * multiplied_vectors(p.OC, Index(W));
+    const double products = ic * W * multiplied_vectors(p.OC, Index(W)) * step_cost(p);
     const double work = tiles * positions * (products + 6 * (ic + oc));
     const double bytes = positions * ic * oc * W * W * double(size_of(p.dtype));
     return work / threads + 0.07 * bytes;
@@ -252,7 +291,9 @@ double transposes(const Conv2d& p) {
 // with the square root of the sums' length. Measured.
 double error(const Conv2d& p, Index m) {
     const double epsilons = p.KH == 5 ? (m == 2 ? 2 : 3) : m == 2 ? 0.3 : m == 4 ? 1.7 : 3.2;
-    const double epsilon = p.dtype == DType::f32 ? 0x1p-23 : 0x1p-52;
+    const double epsilon = p.dtype == DType::bf16  ? 0x1p-7
+                           : p.dtype == DType::f32 ? 0x1p-23
+                                                   : 0x1p-52;
     return epsilons * epsilon * std::sqrt(double(p.IC));
 }
 
@@ -266,16 +307,24 @@ Index best_tile(const Conv2d& p) {
     return best;
 }
 
+template <typename T, typename O = T, typename Read = T, typename F>
+auto with_tile(const Conv2d& p, Index tile, F&& f) {
+    if (p.KH == 5 && tile == 2) return f(std::type_identity<WinogradPlan<T, 2, 5, O, Read>>{});
+    if (p.KH == 5) return f(std::type_identity<WinogradPlan<T, 4, 5, O, Read>>{});
+    if (tile == 2) return f(std::type_identity<WinogradPlan<T, 2, 3, O, Read>>{});
+    if (tile == 4) return f(std::type_identity<WinogradPlan<T, 4, 3, O, Read>>{});
+    return f(std::type_identity<WinogradPlan<T, 6, 3, O, Read>>{});
+}
+
 template <typename F>
 auto with_plan(const Conv2d& p, Index tile, F&& f) {
-    return with_type(p.dtype, [&](auto zero) {
-        using T = decltype(zero);
-        if (p.KH == 5 && tile == 2) return f(std::type_identity<WinogradPlan<T, 2, 5>>{});
-        if (p.KH == 5) return f(std::type_identity<WinogradPlan<T, 4, 5>>{});
-        if (tile == 2) return f(std::type_identity<WinogradPlan<T, 2, 3>>{});
-        if (tile == 4) return f(std::type_identity<WinogradPlan<T, 4, 3>>{});
-        return f(std::type_identity<WinogradPlan<T, 6, 3>>{});
-    });
+    const auto narrow = [&]<typename O>(O) {
+        return multiplies_pairs() ? with_tile<bfloat16, O>(p, tile, f)
+                                  : with_tile<bfloat16, O, float>(p, tile, f);
+    };
+    if (p.dtype == DType::bf16)
+        return p.output_dtype == DType::bf16 ? narrow(bfloat16{}) : narrow(float{});
+    return p.dtype == DType::f32 ? with_tile<float>(p, tile, f) : with_tile<double>(p, tile, f);
 }
 
 // `tile` is m, 0: the best for the shape.
@@ -284,7 +333,12 @@ class WinogradAlgorithm final : public Algorithm<Conv2d> {
   public:
     std::string_view name() const override { return winograd_name(tile); }
 
-    std::string refusal(const Conv2d& p) const override { return winograd_refusal(p, tile, 4); }
+    bool takes_bfloat16() const override { return true; }
+
+    std::string refusal(const Conv2d& p) const override {
+        const std::string reason = winograd_refusal(p, tile, 4);
+        return reason.empty() ? refuse_to_narrow(p) : reason;
+    }
 
     std::size_t workspace_bytes(const Conv2d& p) const override {
         return with_plan(p, chosen(p),

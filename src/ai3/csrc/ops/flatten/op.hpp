@@ -9,6 +9,7 @@ namespace ai3 {
 struct Flatten {
     static constexpr std::string_view op = "flatten";
     static constexpr bool takes_dtypes = true;
+    static constexpr bool moves = true;
 
     // Attributes: start_dim, end_dim (counted from the end where negative).
     Flatten(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,

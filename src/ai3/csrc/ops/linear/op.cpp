@@ -1,6 +1,9 @@
 #include "ops/linear/op.hpp"
 
+#include <cmath>
+
 #include "core/custom.hpp"
+#include "core/mixed.hpp"
 #include "custom/linear.hpp"
 
 namespace ai3 {
@@ -32,9 +35,8 @@ Linear::Linear(const std::vector<Spec>& inputs, const WeightSet& weights,
         refuse("input must be (*, " + std::to_string(IC) + ") for weight " +
                to_string(weight.shape) + ", not " + to_string(input.shape));
     dtype = input.dtype;
-    if (weight.dtype != dtype || (bias && bias->spec.dtype != dtype))
-        refuse("input is " + std::string(name_of(dtype)) + " but the weights are " +
-               std::string(name_of(weight.dtype != dtype ? weight.dtype : bias->spec.dtype)));
+    output_dtype = output_dtype_of(attributes, dtype);
+    require_weights_of(op, dtype, weights);
     has_bias = bias != nullptr;
     if (has_bias && bias->spec.shape != Shape{OC})
         refuse("bias must be (" + std::to_string(OC) + ",), not " + to_string(bias->spec.shape));
@@ -68,7 +70,9 @@ void Linear::reference(const void* const* inputs, const WeightSet& weights, void
 
 std::string_view Linear::choose(const Linear& problem) {
     if (prefers_custom(problem, custom::linear_is_default)) return "custom";
-    return Registry<Linear>::instance().cheapest(problem, "direct");
+    // An estimate of "strassen" is finite where it gains.
+    const auto& known = Registry<Linear>::instance();
+    return std::isfinite(known.cost(known.at("strassen"), problem)) ? "strassen" : "direct";
 }
 
 namespace {

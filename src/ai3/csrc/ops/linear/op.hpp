@@ -11,16 +11,20 @@ namespace ai3 {
 
 struct Linear {
     static constexpr std::string_view op = "linear";
+    static constexpr bool takes_bfloat16 = true;
+    static constexpr std::size_t factors = 1;
 
-    // Attributes: activation, activation_parameter.
+    // Attributes: activation, activation_parameter, output_dtype.
     Linear(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
            int threads);
 
-    Spec output() const { return {dtype, shape}; }
+    Spec output() const { return {output_dtype, shape}; }
     void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
     static std::string_view choose(const Linear& problem);
 
-    DType dtype;
+    // The input's and the output's: of an input in bfloat16 it may be float32, and so may the
+    // weights.
+    DType dtype, output_dtype;
     bool has_bias, has_residual;
     Activation activation;
     double activation_parameter;
@@ -31,7 +35,7 @@ struct Linear {
 
     template <typename T>
     Epilogue<T> epilogue(const void* const* inputs, const T* output) const {
-        return {activation, T(activation_parameter),
+        return {activation, Lane<T>(activation_parameter),
                 has_residual ? static_cast<const T*>(inputs[1]) : nullptr, output};
     }
 };

@@ -24,6 +24,9 @@ using Sliding = SlidingPlan<T, Largest<T>>;
 class Direct final : public Algorithm<MaxPool2d> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
+
+    std::string refusal(const MaxPool2d& p) const override { return refuse_planes_of_bfloat16(p); }
 
     std::size_t workspace_bytes(const MaxPool2d& p) const override {
         return with_type(p.dtype, [&](auto zero) {
@@ -32,11 +35,13 @@ class Direct final : public Algorithm<MaxPool2d> {
     }
 
     std::unique_ptr<Plan> plan(const MaxPool2d& p, const WeightSet&) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+        return with_real(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             using T = decltype(zero);
             if (!p.dense())
-                return std::make_unique<ChannelsPlan<T, Largest<T>>>(p, axes(p), Largest<T>{});
-            return std::make_unique<Sliding<T>>(p.N * p.C, axes(p), p.threads, Largest<T>{});
+                return std::make_unique<ChannelsPlan<T, Largest<Lane<T>>>>(p, axes(p),
+                                                                           Largest<Lane<T>>{});
+            return std::make_unique<Sliding<Lane<T>>>(p.N * p.C, axes(p), p.threads,
+                                                      Largest<Lane<T>>{});
         });
     }
 };

@@ -8,6 +8,7 @@ namespace ai3 {
 struct MaxPool2d : Pooling2d {
     static constexpr std::string_view op = "maxpool2d";
     static constexpr bool takes_layouts = true;
+    static constexpr bool takes_bfloat16 = true;
 
     // Attributes: kernel_size, stride, padding (at most half of kernel_size), dilation, ceil_mode.
     MaxPool2d(const std::vector<Spec>& inputs, const WeightSet& weights,

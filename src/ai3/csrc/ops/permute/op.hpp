@@ -10,6 +10,7 @@ namespace ai3 {
 struct Permute {
     static constexpr std::string_view op = "permute";
     static constexpr bool takes_dtypes = true;
+    static constexpr bool moves = true;
     static constexpr bool takes_layouts = true;
 
     // Attributes: dims, counted from the end where negative; output_layout (dense or

@@ -9,6 +9,7 @@ namespace ai3 {
 struct Relu {
     static constexpr std::string_view op = "relu";
     static constexpr bool takes_layouts = true;
+    static constexpr bool takes_bfloat16 = true;
 
     Relu(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
          int threads);

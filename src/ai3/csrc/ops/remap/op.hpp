@@ -8,6 +8,7 @@ namespace ai3 {
 
 struct RemapProblem {
     static constexpr bool takes_dtypes = true;
+    static constexpr bool moves = true;
 
     RemapProblem(std::string_view op, const std::vector<Spec>& inputs, const WeightSet& weights,
                  int threads);

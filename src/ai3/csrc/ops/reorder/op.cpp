@@ -1,5 +1,7 @@
 #include "ops/reorder/op.hpp"
 
+#include "core/mixed.hpp"
+
 namespace ai3 {
 
 Reorder::Reorder(const std::vector<Spec>& inputs, const WeightSet& weights,
@@ -11,11 +13,17 @@ Reorder::Reorder(const std::vector<Spec>& inputs, const WeightSet& weights,
     if (inputs.size() != 1 || weights.size() != 0) refuse("takes one input and no weights");
     if (!attributes.has("layout")) refuse("needs a layout");
     dtype = inputs[0].dtype;
+    output_dtype = output_dtype_of(attributes, dtype);
     shape = inputs[0].shape;
-    if (shape.size() != 3 && shape.size() != 4)
-        refuse("the input " + to_string(inputs[0]) + " must be (N, C, H, W) or (C, H, W)");
     input_layout = inputs[0].layout;
+    const bool image = shape.size() == 3 || shape.size() == 4;
+    if (!image && attributes.text("layout", "") != name_of(Layout::dense))
+        refuse("the input " + to_string(inputs[0]) + " must be (N, C, H, W) or (C, H, W)");
     output_layout = layout_from(attributes.text("layout", ""), shape);
+    if (!image) {
+        N = C = H = 1, W = elements(shape);
+        return;
+    }
     const Index* extents = shape.data() + shape.size() - 3;
     N = shape.size() == 4 ? shape[0] : 1;
     C = extents[0], H = extents[1], W = extents[2];

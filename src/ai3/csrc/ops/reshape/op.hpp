@@ -8,6 +8,7 @@ namespace ai3 {
 struct Reshape {
     static constexpr std::string_view op = "reshape";
     static constexpr bool takes_dtypes = true;
+    static constexpr bool moves = true;
 
     // Attributes: shape, in which one extent may be -1, which is then what the elements need.
     Reshape(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,

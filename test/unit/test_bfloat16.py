@@ -1,0 +1,365 @@
+"""Arrays of bfloat16: by algorithms that compute with it, and by way of float32 by all others."""
+
+import copy
+import pickle
+import sys
+from collections.abc import Iterator
+from math import inf, nan
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import ai3
+from ai3 import Tensor
+from test.unit.checks import LAYOUTS, assert_same_bits, run_in_layout
+
+EPSILON = torch.finfo(torch.bfloat16).eps
+
+
+@pytest.fixture(params=["floats", "pairs"])
+def products(request: pytest.FixtureRequest, core: ModuleType) -> Iterator[ModuleType]:
+    """The core when it multiplies as floats, and by the processor's instruction for pairs."""
+    pairs = request.param == "pairs"
+    if pairs and core.fma_peak("bfloat16") == 0:
+        pytest.skip("the processor, or this level, has no instruction for pairs")
+    core.force_pairs(pairs)
+    yield core
+    core.force_pairs(None)
+
+
+def assert_rounded(actual: torch.Tensor, expected: torch.Tensor, reduction: int) -> None:
+    """`actual` is `expected` summed in float32 and then, where it is bfloat16, rounded once."""
+    assert actual.shape == expected.shape
+    scale = max(expected.abs().max().item(), 1.0) if expected.numel() else 1.0
+    allowed = 8 * torch.finfo(torch.float32).eps * scale * max(1, reduction) ** 0.5
+    bound = allowed + (expected.abs() * EPSILON / 2 if actual.dtype == torch.bfloat16 else 0)
+    assert ((actual.double() - expected).abs() <= bound).all()
+
+
+CONVOLUTIONS = [
+    # N, IC, H, W, OC, kernel, attributes
+    (1, 64, 14, 14, 64, 3, {"padding": 1}),
+    (2, 3, 33, 31, 24, 7, {"stride": 2, "padding": 3}),
+    (1, 20, 9, 9, 17, 1, {}),
+    (1, 37, 30, 29, 50, 1, {"stride": 2}),
+    (2, 32, 10, 11, 48, 3, {"stride": (2, 1), "padding": (1, 0), "groups": 4}),
+    (1, 5, 6, 6, 7, 2, {"dilation": 2}),
+    (1, 600, 3, 3, 40, 3, {"padding": 1}),
+    (3, 16, 1, 1, 33, 1, {"activation": "relu"}),
+    (1, 17, 5, 140, 16, 3, {"padding": 1, "padding_mode": "reflect", "activation": "silu"}),
+    (1, 6, 8, 8, 6, 3, {"groups": 6, "padding": 1}),
+]
+
+
+def convolution(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor, given: dict[str, Any]) -> Any:
+    rest = {k: v for k, v in given.items() if k not in ("padding_mode", "activation", "padding")}
+    padding = given.get("padding", 0)
+    if given.get("padding_mode"):
+        x, padding = F.pad(x, (padding,) * 4, mode=given["padding_mode"]), 0
+    y = F.conv2d(x, w, b, padding=padding, **rest)
+    return {"relu": F.relu, "silu": F.silu, None: lambda y: y}[given.get("activation")](y)
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("narrow_weights", [False, True])
+def test_conv2d(products: ModuleType, case: Any, narrow_weights: bool) -> None:
+    n, ic, h, w, oc, k, attributes = case
+    groups = attributes.get("groups", 1)
+    x = torch.randn(n, ic, h, w).bfloat16()
+    weight = torch.randn(oc, ic // groups, k, k)
+    bias = torch.randn(oc)
+    if narrow_weights:
+        weight, bias = weight.bfloat16(), bias.bfloat16()
+    expected = convolution(x.double(), weight.bfloat16().double(), bias.double(), attributes)
+    by_pairs = groups == 1 or ic // groups % 2 == 0
+    weights = products.Weights.of([weight, bias])
+    for read in LAYOUTS:
+        for written in LAYOUTS:
+            for dtype in ("float32", "bfloat16"):
+                problem = products.problem(
+                    "conv2d",
+                    [products.Spec("bfloat16", tuple(x.shape), read)],
+                    weights,
+                    {**attributes, "output_layout": written, "output_dtype": dtype},
+                    2,
+                )
+                assert problem.output.dtype == dtype
+                actual = run_in_layout(products, problem, "direct", x)
+                if by_pairs or narrow_weights:
+                    assert_rounded(actual, expected, ic // groups * k * k)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kernel", "error"),
+    [
+        # What is transformed is rounded: the tile's points are 0, 1 and -1, or 2 and -2 too.
+        ("winograd f2", 3, 1.0),
+        ("winograd f4", 3, 6.0),
+        ("winograd f2", 5, 6.0),
+        ("winograd", 3, 1.0),
+    ],
+)
+@pytest.mark.parametrize(
+    ("shape", "channels"), [((1, 33, 14, 13), 40), ((2, 64, 9, 9), 17), ((1, 3, 5, 5), 2)], ids=str
+)
+def test_winograd(
+    products: ModuleType,
+    algorithm: str,
+    kernel: int,
+    error: float,
+    shape: tuple[int, ...],
+    channels: int,
+) -> None:
+    """Products of transformed tiles and kernels that are both rounded, summed in float32."""
+    x = torch.randn(shape).relu().bfloat16()
+    weight = torch.randn(channels, shape[1], kernel, kernel) / kernel / shape[1] ** 0.5
+    bias = torch.randn(channels)
+    expected = F.silu(F.conv2d(x.double(), weight.double(), bias.double(), padding=1))
+    results = []
+    for read in LAYOUTS:
+        for written in LAYOUTS:
+            for dtype in ("float32", "bfloat16"):
+                problem = products.problem(
+                    "conv2d",
+                    [products.Spec("bfloat16", shape, read)],
+                    products.Weights.of([weight, bias]),
+                    {
+                        "padding": 1,
+                        "activation": "silu",
+                        "output_layout": written,
+                        "output_dtype": dtype,
+                    },
+                    2,
+                )
+                actual = run_in_layout(products, problem, algorithm, x)
+                assert actual.dtype == getattr(torch, dtype)
+                results.append(actual)
+                distance = (actual.double() - expected).norm() / expected.norm()
+                assert distance < error * EPSILON
+    for actual in results[::2]:
+        assert_same_bits(actual, results[0])
+
+
+@pytest.mark.parametrize("written", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_conv2d_adds_a_residual(products: ModuleType, written: str, dtype: str) -> None:
+    x, w = torch.randn(2, 19, 7, 6).bfloat16(), torch.randn(21, 19, 3, 3).bfloat16()
+    other = torch.randn(2, 21, 5, 4).to(getattr(torch, dtype))
+    problem = products.problem(
+        "conv2d",
+        [
+            products.Spec("bfloat16", tuple(x.shape)),
+            products.Spec(dtype, tuple(other.shape), written),
+        ],
+        products.Weights.of([w, None]),
+        {"activation": "relu", "output_layout": written, "output_dtype": dtype},
+    )
+    expected = F.relu(F.conv2d(x.double(), w.double()) + other.double())
+    assert_rounded(run_in_layout(products, problem, "direct", x, other), expected, 19 * 9)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 23, 24, 61])
+@pytest.mark.parametrize("widths", [(1, 1), (70, 33), (2500, 40)], ids=str)
+@pytest.mark.parametrize("narrow_weights", [False, True])
+def test_linear(
+    products: ModuleType, rows: int, widths: tuple[int, int], narrow_weights: bool
+) -> None:
+    x = torch.randn(rows, widths[0]).bfloat16()
+    weight, bias = torch.randn(widths[1], widths[0]), torch.randn(widths[1])
+    if narrow_weights:
+        weight, bias = weight.bfloat16(), bias.bfloat16()
+    expected = F.gelu(F.linear(x.double(), weight.bfloat16().double(), bias.double()))
+    for dtype in ("float32", "bfloat16"):
+        problem = products.problem(
+            "linear",
+            [products.Spec("bfloat16", tuple(x.shape))],
+            products.Weights.of([weight, bias]),
+            {"activation": "gelu", "output_dtype": dtype},
+            2,
+        )
+        actual = problem.run("direct", x).torch()
+        assert str(actual.dtype) == f"torch.{dtype}"
+        assert_rounded(actual, expected, widths[0])
+
+
+SMALL: dict[str, tuple[list[tuple[int, ...]], list[tuple[int, ...]], dict[str, Any]]] = {
+    "conv2d": ([(2, 8, 9, 9)], [(8, 8, 3, 3), (8,)], {"padding": 1}),
+    "linear": ([(5, 12)], [(7, 12), (7,)], {}),
+    "matmul": ([(2, 5, 6), (2, 6, 7)], [], {}),
+    "maxpool2d": ([(1, 5, 9, 9)], [], {"kernel_size": 3, "stride": 2}),
+    "avgpool2d": ([(1, 5, 9, 9)], [], {"kernel_size": 3, "stride": 2}),
+    "softmax": ([(4, 11)], [], {"dim": 1}),
+    "layer_norm": ([(4, 11)], [(11,), (11,)], {"normalized_shape": (11,)}),
+    "sigmoid": ([(4, 11)], [], {}),
+    "add": ([(4, 11), (4, 11)], [], {}),
+    "permute": ([(4, 11, 3)], [], {"dims": (2, 0, 1)}),
+    "concat": ([(4, 11), (4, 2)], [], {"dim": 1}),
+    "pad": ([(4, 11)], [], {"pad": (1, 2), "value": 3.0}),
+    "interpolate": ([(1, 3, 5, 5)], [], {"scale_factor": 2, "mode": "nearest"}),
+    "scaled_dot_product_attention": ([(1, 2, 5, 8)] * 3, [], {}),
+}
+
+
+@pytest.mark.parametrize("op", SMALL)
+def test_every_algorithm(core: ModuleType, op: str) -> None:
+    """What no algorithm computes in bfloat16 is computed in float32 and rounded once."""
+    shapes, weight_shapes, attributes = SMALL[op]
+    inputs = [torch.randn(shape).bfloat16() for shape in shapes]
+    weights = [torch.randn(shape).bfloat16() for shape in weight_shapes]
+    specs = [core.Spec("bfloat16", shape) for shape in shapes]
+    problem = core.problem(op, specs, core.Weights.of(weights), attributes)
+    assert problem.output.dtype == "bfloat16"
+    wide = core.problem(
+        op,
+        [core.Spec("float64", shape) for shape in shapes],
+        core.Weights.of([w.double() for w in weights]),
+        attributes,
+    )
+    expected = wide.reference(*(x.double() for x in inputs)).torch()
+    assert_rounded(problem.reference(*inputs).torch(), expected, 1)
+    tried = 0
+    for algorithm in core.algorithms()[op]:
+        if problem.refusal(algorithm):
+            continue
+        actual = problem.run(algorithm, *inputs).torch()
+        assert actual.dtype == torch.bfloat16
+        if "winograd" in algorithm:  # some of what it transforms is rounded on the way
+            assert (actual.double() - expected).norm() < 6 * EPSILON * expected.norm()
+        else:
+            assert_rounded(actual, expected, 100)
+        tried += 1
+    assert tried
+
+
+def test_by_name(core: ModuleType) -> None:
+    """'... bf16' rounds what is multiplied and gives float32."""
+    x, w = torch.randn(2, 20, 8, 8), torch.randn(30, 20, 3, 3)
+    problem = core.problem(
+        "conv2d", [core.Spec("float32", tuple(x.shape))], core.Weights.of([w, None]), {}
+    )
+    expected = F.conv2d(x.bfloat16().double(), w.bfloat16().double())
+    for name in ("direct bf16", "default bf16", "winograd f2 bf16"):
+        assert problem.refusal(name) == ""
+        actual = problem.run(name, x).torch()
+        assert actual.dtype == torch.float32
+        if name == "direct bf16":
+            assert_rounded(actual, expected, 180)
+        assert (actual.double() - expected).norm() < EPSILON * expected.norm()
+    assert problem.resolve("default bf16").endswith(" bf16")
+    assert not problem.resolve("default").endswith(" bf16")
+    names = {name for known in core.algorithms().values() for name in known}
+    assert {"direct bf16", "default bf16"} <= names
+    double = core.problem(
+        "conv2d", [core.Spec("float64", tuple(x.shape))], core.Weights.of([w.double(), None]), {}
+    )
+    assert double.refusal("direct bf16") == "it rounds float32 to bfloat16, and this is float64"
+    with pytest.raises(ValueError, match="no algorithm 'quick bf16'"):
+        problem.refusal("quick bf16")
+
+
+@pytest.mark.parametrize("read", LAYOUTS)
+@pytest.mark.parametrize("written", LAYOUTS)
+def test_reorder_converts(core: ModuleType, read: str, written: str) -> None:
+    x = torch.randn(2, 21, 5, 7)
+    for before in (torch.float32, torch.bfloat16):
+        for after in ("float32", "bfloat16"):
+            spec = core.Spec(str(before).removeprefix("torch."), tuple(x.shape), read)
+            problem = core.problem(
+                "reorder", [spec], None, {"layout": written, "output_dtype": after}
+            )
+            given = x.to(before)
+            actual = run_in_layout(core, problem, "direct", given)
+            assert_same_bits(actual.double(), given.to(getattr(torch, after)).double())
+
+
+SPECIAL = torch.tensor(
+    [0, -0.0, 1, 1.00390625, 1.01171875, 3.4e38, -3.4e38, 1e-40, -9e-41, 1e-45, inf, -inf, nan]
+)
+
+
+def test_rounding_is_torchs(core: ModuleType) -> None:
+    """To nearest, ties to even; subnormals, infinities and NaN as torch has them."""
+    x = torch.cat([SPECIAL, torch.randn(1000), torch.randn(1000) * 1e-38])
+    narrow = core.problem(
+        "reorder",
+        [core.Spec("float32", tuple(x.shape))],
+        None,
+        {"layout": "dense", "output_dtype": "bfloat16"},
+    )
+    actual = narrow.run("direct", x).torch()
+    expected = x.bfloat16()
+    numbers = ~expected.isnan()
+    assert (actual.view(torch.int16) == expected.view(torch.int16))[numbers].all()
+    assert actual.isnan()[~numbers].all()
+
+
+def test_infinities_and_nan_spread(products: ModuleType) -> None:
+    """Where a sum has one, and nowhere else: blocks of channels are filled up with zeros."""
+    x, w = torch.randn(1, 21, 6, 6), torch.randn(5, 21, 3, 3)
+    x[0, 20, 0, 0], x[0, 3, 5, 5] = inf, nan
+    problem = products.problem(
+        "conv2d",
+        [products.Spec("bfloat16", tuple(x.shape))],
+        products.Weights.of([w, None]),
+        {"padding": 1},
+    )
+    actual = problem.run("direct", x.bfloat16()).torch()
+    expected = F.conv2d(x.bfloat16().double(), w.bfloat16().double(), padding=1)
+    assert (actual.isfinite() == expected.isfinite()).all()
+
+
+def test_wrong_dtypes(core: ModuleType) -> None:
+    spec = core.Spec("float32", (1, 4))
+    with pytest.raises(ValueError, match="input is float32 but the weights are bfloat16"):
+        core.problem("linear", [spec], core.Weights.of([torch.randn(3, 4).bfloat16()]), {})
+    with pytest.raises(ValueError, match=r"float32 or bfloat16 .* not float64 for float32"):
+        core.problem(
+            "linear", [spec], core.Weights.of([torch.randn(3, 4)]), {"output_dtype": "float64"}
+        )
+
+
+def test_tensor() -> None:
+    """A result in bfloat16 goes to torch and back, and is pickled, without a copy in float32."""
+    x = torch.randn(3, 5).bfloat16()
+    tensor = Tensor(x)
+    assert tensor.dtype == "bfloat16"
+    for made in (tensor, copy.deepcopy(tensor), pickle.loads(pickle.dumps(tensor))):
+        assert_same_bits(made.torch().view(torch.int16), x.view(torch.int16))
+    assert_same_bits(torch.from_numpy(tensor.bits).view(torch.int16), x.view(torch.int16))
+    with pytest.raises(BufferError, match="bfloat16"):
+        memoryview(tensor)
+    with pytest.raises(TypeError, match="no bits"):
+        _ = Tensor(torch.randn(3)).bits
+
+
+def test_tensor_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By ml_dtypes' type where that is installed, else the error says so."""
+    tensor = Tensor(torch.ones(3).bfloat16())
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(TypeError, match="install ml_dtypes"):
+        tensor.numpy()
+
+
+def test_algorithms_from_outside_see_float32() -> None:
+    """What a Python function is given of a network in bfloat16 is float32, which numpy has."""
+    seen = []
+
+    @ai3.algorithm("linear", "seen", arrays="numpy")
+    def product(problem: Any, x: Any, weight: Any, bias: Any, output: Any) -> None:
+        seen.append((problem.dtype, x.dtype.name, weight.dtype.name))
+        output[...] = x @ weight.T + bias
+
+    try:
+        layer = torch.nn.Linear(8, 4).bfloat16()
+        x = torch.randn(3, 8).bfloat16()
+        ai3.swap(layer, {"linear": "seen"})
+        with torch.no_grad():
+            actual = layer(x)
+        expected = F.linear(x.double(), layer.weight.double(), layer.bias.double())
+        assert_rounded(actual, expected.detach(), 8)
+        assert set(seen) == {("float32",) * 3}
+    finally:
+        ai3.remove_algorithm("linear", "seen")
