@@ -160,6 +160,7 @@ def swap_backend(
     *,
     dtype: Any = None,
     unsupported: str = "raise",
+    precision: str = "float32",
 ) -> Model:
     """Convert a network into a `Model` that the framework runs, for inference.
 
@@ -179,6 +180,10 @@ def swap_backend(
         dtype: float32 or float64, to convert the weights to; None keeps them.
         unsupported: as for `swap`; or "torch": what the framework does not have runs in
             torch inside the model, all of a network that cannot be traced, but for convolutions.
+        precision: "bfloat16" permits that values of float32, weights too, are rounded to it
+            wherever that is estimated to be faster; sums are float32 all the same, and so are the
+            network's inputs and outputs. With "float32" nothing is, but by algorithms whose names
+            say so, as "direct bf16" does.
 
     Raises:
         ai3.errors.UnsupportedCallableError: operations that the framework does not have; all of
@@ -188,7 +193,7 @@ def swap_backend(
         Also what `swap` raises.
     """
     model: Model = _torch_backend(module).swap_backend(
-        module, algos, sample_input_shape, dtype, unsupported
+        module, algos, sample_input_shape, dtype, unsupported, precision
     )
     return model
 

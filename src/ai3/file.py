@@ -14,7 +14,7 @@ import numpy as np
 from ai3.errors import FileError
 from ai3.graph import Expression, Graph, Node, Plain, Record
 from ai3.graph.expression import ARRAYS, FUNCTIONS, TAKE_TEXT, reads
-from ai3.graph.graph import CONSTANT, FOREIGN, KINDS
+from ai3.graph.graph import CONSTANT, FOREIGN, KINDS, PRECISIONS
 from ai3.ops import OPERATIONS, REQUIRED, SUPPORTED_ALGORITHMS, Operation
 from ai3.selector import check_algorithm
 
@@ -67,6 +67,8 @@ def save(graph: Graph, unsupported: str, path: str | PathLike[str]) -> None:
         "structure": _encode_structure(graph.structure),
         "checks": _encode(graph.checks),
         "takes": dict(graph.takes),
+        "precision": graph.precision,
+        "narrow": graph.narrow,
         "unsupported": unsupported,
     }
     save_file(arrays, path, {KEY: json.dumps(document)})
@@ -146,7 +148,13 @@ def _decode_document(document: Any, arrays: Arrays) -> tuple[Graph, str]:
         raise _Damage(f"it takes {takes} for inputs")
     structure = _decode_structure(document["structure"], len(outputs))
     unsupported = _text(document["unsupported"])
-    graph = Graph(inputs, tuple(nodes), outputs, structure, checks, takes=takes)
+    precision = _text(document.get("precision", "float32"))
+    if precision not in PRECISIONS:
+        raise _Damage(f"its precision is {precision!r}")
+    narrow = document.get("narrow", False)
+    if not isinstance(narrow, bool):
+        raise _Damage(f"it says narrow={narrow!r}")
+    graph = Graph(inputs, tuple(nodes), outputs, structure, checks, {}, takes, precision, narrow)
     return graph, unsupported
 
 

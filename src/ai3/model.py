@@ -9,8 +9,6 @@ from threading import Lock
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 from ai3 import _core, arrays, file
 from ai3.graph import Graph, Node, assemble, expression
 from ai3.graph.choose_layouts import Layouts
@@ -123,7 +121,7 @@ class Model:
         if not inputs:
             if self._latest is None:
                 raise ValueError("call the model first, or give report() an input")
-            inputs = tuple(np.zeros(spec.shape, spec.dtype) for spec in self._latest)
+            inputs = tuple(map(arrays.zeros, self._latest))
         return Report(self.profile(*inputs, repeat=repeat), _core.max_threads())
 
     def set_algorithms(self, names: Mapping[str, str]) -> None:
@@ -291,6 +289,7 @@ def _measure(compiled: Compiled, inputs: Sequence[Any]) -> list[NodeProfile]:
                     ms=times.get(node.name, 0.0),
                     flops=operations_of(node, problem),
                     layout=problem.output.layout,
+                    dtype=problem.output.dtype,
                 )
             )
     return rows

@@ -23,6 +23,7 @@ class NodeProfile:
     ms: float
     flops: int = 0
     layout: str = ""
+    dtype: str = ""
 
     @property
     def gflops(self) -> float:
@@ -49,8 +50,8 @@ class Report:
         return node.ms / self.ms if self.ms else 0.0
 
     def json(self) -> str:
-        """The figures: {"threads", "ms", "nodes": [{"name", "op", "algorithm", "layout", "shape",
-        "ms", "flops", "gflops", "share"}]}."""
+        """The figures: {"threads", "ms", "nodes": [{"name", "op", "algorithm", "shape", "ms",
+        "flops", "layout", "dtype", "gflops", "share"}]}."""
         rows: list[dict[str, Any]] = [
             {**asdict(node), "gflops": node.gflops, "share": self.share(node)}
             for node in self.nodes
@@ -75,9 +76,11 @@ class Report:
             title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1)
         )
         layouts = any(node.layout for node in self.nodes)
+        narrow = any(node.dtype == "bfloat16" for node in self.nodes)
         names = [[node.name, node.op, node.algorithm] for node in self.nodes]
         figures = [
             [
+                *([_SHORT.get(node.dtype, node.dtype)] if narrow else []),
                 *([node.layout] if layouts else []),
                 "x".join(map(str, node.shape)),
                 f"{node.ms:.3f}",
@@ -86,7 +89,11 @@ class Report:
             ]
             for node in self.nodes
         ]
-        headings = [*(["layout"] if layouts else []), "shape", "ms", "GFLOP/s", "share"]
+        headings = [
+            *(["type"] if narrow else []),
+            *(["layout"] if layouts else []),
+            *("shape", "ms", "GFLOP/s", "share"),
+        ]
         widest = [max(map(len, texts)) for texts in zip(headings, *figures, strict=True)]
         # Where it is narrow, names are cut and figures are not.
         gaps = 3 * (3 + len(headings)) - 1
@@ -97,7 +104,7 @@ class Report:
         for heading, width in zip(_NAMES, room, strict=True):
             view.add_column(heading, overflow="ellipsis", no_wrap=True, width=width)
         for heading, width in zip(headings, widest, strict=True):
-            aligned: Any = "left" if heading in ("layout", "shape") else "right"
+            aligned: Any = "left" if heading in ("type", "layout", "shape") else "right"
             view.add_column(heading, justify=aligned, no_wrap=True, width=width)
         for name, row in zip(names, figures, strict=True):
             view.add_row(*name, *row)
@@ -150,6 +157,7 @@ def operations_of(node: Node, problem: _core.Problem) -> int:
 
 
 _NAMES = ("node", "operation", "algorithm")
+_SHORT = {"bfloat16": "bf16", "float32": "f32", "float64": "f64"}
 
 
 def _fitted(widths: list[int], room: int) -> list[int]:

@@ -178,6 +178,14 @@ def test_every_size_agrees_with_torch_in_any_order(function: Callable[[Tensor], 
         torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("function", [attention, pyramid, even])
+def test_plans_in_bfloat16_are_as_from_the_start(function: Callable[[Tensor], Tensor]) -> None:
+    model = ai3.swap_backend(Function(function), precision="bfloat16")
+    first = compiled(model, (1, 4, 8, 12))
+    assert first is not None
+    assert resizes(model, first, (1, 4, 12, 12))
+
+
 def test_what_takes_much_memory_is_planned_anew() -> None:
     model = ai3.swap_backend(Function(torch.tanh))
     first = compiled(model, (1, 4, 8, 8))

@@ -1,11 +1,11 @@
-"""Choose the layout in which each image is written and read."""
+"""Choose the layout, and where that is permitted the dtype, of values in memory."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
-from math import inf
+from math import inf, isfinite
 from typing import TypeAlias
 
 from ai3 import _core
@@ -18,34 +18,53 @@ LAYOUTS = ("dense", "blocked", "channels_last")
 WRITES_ANY = ("conv2d", "permute")
 """Operations with an attribute `output_layout`; others write the layout that they read."""
 
+SUMS = ("conv2d", "linear")
+"""Operations that sum in float32 what they read in bfloat16, and write either; others write the
+dtype that they read."""
+
 MOST_SWEEPS = 8
 
 STEP_CYCLES = 2000
 """What a step more costs, whatever it does."""
 
 
+Form: TypeAlias = tuple[str, str]
+"""The dtype and layout of a value in memory."""
+
+
 @dataclass(frozen=True)
 class Option:
-    """A node that reads its inputs and writes its output in certain layouts, and what it takes by
+    """A node that reads its inputs and writes its output in certain forms, and what it takes by
     estimate, in cycles."""
 
     node: Node
-    inputs: tuple[str, ...]
+    inputs: tuple[Form, ...]
     output: _core.Spec
     cost: float
 
+    @property
+    def written(self) -> Form:
+        return form_of(self.output)
 
-Layouts: TypeAlias = Mapping[str, tuple[tuple[str, ...], str | None]]
-"""By the names of nodes the layouts in which they read their inputs and, where they have that
-choice, write their output."""
+
+Layouts: TypeAlias = Mapping[str, tuple[tuple[Form, ...], Mapping[str, str]]]
+"""By the names of nodes the forms in which they read their inputs and the attributes that say in
+which they write their output, where they have that choice."""
+
+
+def form_of(spec: _core.Spec) -> Form:
+    return spec.dtype, spec.layout
 
 
 def choose_layouts(
-    graph: Graph, weights: WeightStore, like: Iterable[Layouts] = ()
+    graph: Graph, weights: WeightStore, like: Iterable[Layouts] = (), narrow: bool = False
 ) -> tuple[Graph, Layouts]:
     """The graph whose convolutions and other operations on images use the layouts that take least
     by the estimates of their algorithms, with a `reorder` wherever a value is read in another
     layout than it is written in. The inputs and outputs of the graph stay dense.
+
+    Where `narrow` permits it, values of float32 may be bfloat16 too, but for the graph's inputs and
+    outputs, wherever an algorithm computes with it.
 
     Dynamic programming along the nodes, in which all that read a value share its cost: exact where
     each value is read once. After that nodes change one by one while that saves something.
@@ -57,15 +76,17 @@ def choose_layouts(
         taken = _taken_over(graph, weights, layouts)
         if taken is not None:
             return _with_reorders(graph, taken), layouts
-    options = {node.name: list(_options(node, graph, weights)) for node in graph.nodes}
+    options = {node.name: list(_options(node, graph, weights, narrow)) for node in graph.nodes}
     if all(len(choices) == 1 for choices in options.values()):
-        return graph, {name: (only.inputs, None) for name, (only,) in options.items()}
+        return graph, {name: (only.inputs, {}) for name, (only,) in options.items()}
     chosen = _improved(graph, options, _cheapest(graph, options))
-    layouts = {
-        name: (option.inputs, option.node.attributes.get("output_layout"))
-        for name, option in chosen.items()
-    }
+    layouts = {name: (option.inputs, _choice(option.node)) for name, option in chosen.items()}
     return _with_reorders(graph, chosen), layouts
+
+
+def _choice(node: Node) -> dict[str, str]:
+    names = ("output_layout", "output_dtype")
+    return {name: node.attributes[name] for name in names if name in node.attributes}
 
 
 def _taken_over(graph: Graph, weights: WeightStore, layouts: Layouts) -> dict[str, Option] | None:
@@ -74,105 +95,137 @@ def _taken_over(graph: Graph, weights: WeightStore, layouts: Layouts) -> dict[st
         return None
     found = {}
     for node in graph.nodes:
-        inputs, written = layouts[node.name]
+        inputs, choice = layouts[node.name]
         if len(inputs) != len(node.inputs):
             return None
         output = graph.specs[node.name]
-        if written is not None or any(layout != "dense" for layout in inputs):
-            attributes = dict(node.attributes)
-            if written is not None:
-                attributes["output_layout"] = written
-            specs = [
-                _in_layout(graph.specs[name], layout)
-                for name, layout in zip(node.inputs, inputs, strict=True)
-            ]
-            try:
-                problem = _core.problem(node.op, specs, weights.of(node.weights), attributes)
-            except ValueError:
+        forms = tuple(form_of(graph.specs[name]) for name in node.inputs)
+        if choice or inputs != forms:
+            option = _option(node, graph, weights, inputs, choice)
+            if option is None or option[1].refusal(node.algorithm):
                 return None
-            if problem.refusal(node.algorithm):
-                return None
-            node, output = node.having(attributes=attributes), problem.output
+            node, output = option[0], option[1].output
         found[node.name] = Option(node, inputs, output, 0.0)
     return found
 
 
-def _options(node: Node, graph: Graph, weights: WeightStore) -> Iterator[Option]:
-    """What the core can do; first, everything dense."""
-    specs = [graph.specs[name] for name in node.inputs]
-    dense = Option(node, ("dense",) * len(specs), graph.specs[node.name], 0.0)
+def _option(
+    node: Node,
+    graph: Graph,
+    weights: WeightStore,
+    forms: Sequence[Form],
+    choice: Mapping[str, str],
+) -> tuple[Node, _core.Problem] | None:
+    """The node with its inputs in these forms, and its problem; None where it takes no such."""
+    attributes = {**node.attributes, **choice}
+    specs = [_in_form(*pair) for pair in zip(_specs(node, graph), forms, strict=True)]
+    try:
+        problem = _core.problem(node.op, specs, weights.of(node.weights), attributes)
+    except ValueError:
+        return None
+    return node.having(attributes=attributes) if choice else node, problem
+
+
+def _specs(node: Node, graph: Graph) -> list[_core.Spec]:
+    return [graph.specs[name] for name in node.inputs]
+
+
+def _options(node: Node, graph: Graph, weights: WeightStore, narrow: bool) -> Iterator[Option]:
+    """What the core can do; first, everything dense and in the dtype that it has."""
+    specs, output = _specs(node, graph), graph.specs[node.name]
+    given = tuple(map(form_of, specs))
+    dense = Option(node, given, output, 0.0)
     images = [len(spec.shape) == 4 and spec.dtype in REAL for spec in specs]
-    if node.op == CONSTANT or not any(images) or graph.specs[node.name].dtype not in REAL:
+    reals = {spec.dtype for spec in (*specs, output)} if node.op != CONSTANT else set()
+    narrow = narrow and bool(specs) and reals == {"float32"}
+    if not (narrow or any(images)) or not reals & set(REAL) or output.dtype not in REAL:
         yield dense
         return
     problem = problem_of(node, graph.specs, weights)
     yield replace(dense, cost=_estimate(problem, node.algorithm))
     if not problem.fusible(node.algorithm):
         return
-    outputs: tuple[str | None, ...] = LAYOUTS if node.op in WRITES_ANY else (None,)
-    for read, written in product(LAYOUTS, outputs):
-        if read == "dense" and written in ("dense", None):
+    layouts = LAYOUTS if any(images) else ("dense",)
+    outputs: tuple[str | None, ...] = layouts if node.op in WRITES_ANY else (None,)
+    dtypes = [(specs[0].dtype, output.dtype)]
+    if narrow:
+        dtypes.append(("bfloat16", "bfloat16"))
+        if node.op in SUMS:
+            dtypes.append(("bfloat16", "float32"))
+    for (before, after), read, written in product(dtypes, layouts, outputs):
+        kept = before == specs[0].dtype
+        if kept and read == "dense" and written in ("dense", None):
             continue
-        attributes = dict(node.attributes)
-        if written is not None:
-            attributes["output_layout"] = written
-        layouts = [read if image else "dense" for image in images]
-        if node.op == "conv2d" and written is not None:
-            layouts[1:] = [written] * (len(specs) - 1)
-        given = [_in_layout(*pair) for pair in zip(specs, layouts, strict=True)]
-        try:
-            problem = _core.problem(node.op, given, weights.of(node.weights), attributes)
-        except ValueError:
+        choice = {} if written is None else {"output_layout": written}
+        if not kept and node.op in SUMS:
+            choice["output_dtype"] = after
+        forms = [
+            (spec.dtype if kept else before, read if image else "dense")
+            for spec, image in zip(specs, images, strict=True)
+        ]
+        if node.op in SUMS:  # the others are added to the output
+            forms[1:] = [(after, written or "dense")] * (len(specs) - 1)
+        option = _option(node, graph, weights, forms, choice)
+        if option is None or option[1].refusal(node.algorithm):
             continue
-        if not problem.refusal(node.algorithm):
+        made, problem = option
+        if kept or problem.takes_bfloat16(node.algorithm):
             cost = _estimate(problem, node.algorithm)
-            yield Option(node.having(attributes=attributes), tuple(layouts), problem.output, cost)
+            yield Option(made, tuple(forms), problem.output, cost)
 
 
 def _estimate(problem: _core.Problem, algorithm: str) -> float:
     """Cycles; 0 where the core has no estimate."""
-    return dict(problem.ranking()).get(problem.resolve(algorithm), 0.0)
+    cycles = problem.cost(algorithm)
+    return cycles if isfinite(cycles) else 0.0
 
 
-def _in_layout(spec: _core.Spec, layout: str) -> _core.Spec:
-    return _core.Spec(spec.dtype, spec.shape, layout)
+def _in_form(spec: _core.Spec, form: Form) -> _core.Spec:
+    return spec if form == form_of(spec) else _core.Spec(form[0], spec.shape, form[1])
 
 
 def same_memory(a: _core.Spec, b: _core.Spec) -> bool:
     """Whether an image has the same memory in the layouts of both."""
     if a == b:
         return True
+    if a.dtype != b.dtype:
+        return False
     plane = a.shape[-1] * a.shape[-2] if len(a.shape) > 2 else 0
     return a.bytes == b.bytes and plane == 1
 
 
+def _reordering(before: Form, after: Form) -> dict[str, str]:
+    dtype = {"output_dtype": after[0]} if before[0] != after[0] else {}
+    return {"layout": after[1], **dtype}
+
+
 @cache
-def _reorder_cost(
-    dtype: str, shape: tuple[int, ...], before: str, after: str, threads: int
-) -> float:
+def _reorder_cost(shape: tuple[int, ...], before: Form, after: Form, threads: int) -> float:
     if before == after:
         return 0.0
-    spec = _core.Spec(dtype, shape, before)
-    problem = _core.problem("reorder", [spec], None, {"layout": after}, threads)
+    spec = _core.Spec(before[0], shape, before[1])
+    problem = _core.problem("reorder", [spec], None, _reordering(before, after), threads)
     if same_memory(spec, problem.output):
         return 0.0
-    return STEP_CYCLES + problem.ranking()[0][1]
+    return STEP_CYCLES + problem.cost("direct")
 
 
-def _cost_between(spec: _core.Spec, before: str, after: str) -> float:
-    return _reorder_cost(spec.dtype, spec.shape, before, after, _core.max_threads())
+def _cost_between(spec: _core.Spec, before: Form, after: Form) -> float:
+    return _reorder_cost(spec.shape, before, after, _core.max_threads())
 
 
 def _cheapest(graph: Graph, options: Mapping[str, Sequence[Option]]) -> dict[str, Option]:
     uses = graph.uses()
-    # The least cost of each value in each layout that it can be written in.
-    written: dict[str, dict[str, float]] = {name: {"dense": 0.0} for name in graph.inputs}
+    # The least cost of each value in each form that it can be written in.
+    written: dict[str, dict[Form, float]] = {
+        name: {form_of(graph.specs[name]): 0.0} for name in graph.inputs
+    }
     totals: dict[str, list[float]] = {}
 
-    def read(name: str, layout: str) -> float:
+    def read(name: str, form: Form) -> float:
         spec = graph.specs[name]
         return min(
-            cost / uses[name] + _cost_between(spec, before, layout)
+            cost / uses[name] + _cost_between(spec, before, form)
             for before, cost in written[name].items()
         )
 
@@ -182,20 +235,20 @@ def _cheapest(graph: Graph, options: Mapping[str, Sequence[Option]]) -> dict[str
         for option in options[node.name]:
             total = option.cost + sum(map(read, node.inputs, option.inputs))
             totals[node.name].append(total)
-            layout = option.output.layout
-            written[node.name][layout] = min(total, written[node.name].get(layout, inf))
+            form = option.written
+            written[node.name][form] = min(total, written[node.name].get(form, inf))
 
     chosen: dict[str, Option] = {}
-    wanted: dict[str, set[str]] = {name: {"dense"} for name in graph.outputs}
+    wanted: dict[str, set[Form]] = {name: {form_of(graph.specs[name])} for name in graph.outputs}
     for node in reversed(graph.nodes):
         best = inf
         for option, total in zip(options[node.name], totals[node.name], strict=True):
-            for layout in wanted.get(node.name, ()):
-                total += _cost_between(option.output, option.output.layout, layout)
+            for form in wanted.get(node.name, ()):
+                total += _cost_between(option.output, option.written, form)
             if total < best:
                 best, chosen[node.name] = total, option
-        for name, layout in zip(node.inputs, chosen[node.name].inputs, strict=True):
-            wanted.setdefault(name, set()).add(layout)
+        for name, form in zip(node.inputs, chosen[node.name].inputs, strict=True):
+            wanted.setdefault(name, set()).add(form)
     return chosen
 
 
@@ -204,36 +257,36 @@ def _improved(
 ) -> dict[str, Option]:
     """The choice after each node has taken the best option beside those of the others, from the
     last node to the first and over again until all keep theirs."""
-    layout_of = dict.fromkeys(graph.inputs, "dense")
-    layout_of.update((name, option.output.layout) for name, option in chosen.items())
-    wanted = {name: Counter[str]() for name in layout_of}
+    forms = {name: form_of(graph.specs[name]) for name in graph.inputs}
+    forms.update((name, option.written) for name, option in chosen.items())
+    wanted = {name: Counter[Form]() for name in forms}
     for name in graph.outputs:
-        wanted[name]["dense"] += 1
+        wanted[name][form_of(graph.specs[name])] += 1
     for option in chosen.values():
-        for name, layout in zip(option.node.inputs, option.inputs, strict=True):
-            wanted[name][layout] += 1
+        for name, form in zip(option.node.inputs, option.inputs, strict=True):
+            wanted[name][form] += 1
 
     def marginal(option: Option) -> float:
         total = option.cost
-        for name, layout in zip(option.node.inputs, option.inputs, strict=True):
-            if not wanted[name][layout]:  # else that reader pays for it
-                total += _cost_between(graph.specs[name], layout_of[name], layout)
-        for layout, readers in wanted[option.node.name].items():
+        for name, form in zip(option.node.inputs, option.inputs, strict=True):
+            if not wanted[name][form]:  # else that reader pays for it
+                total += _cost_between(graph.specs[name], forms[name], form)
+        for form, readers in wanted[option.node.name].items():
             if readers:
-                total += _cost_between(option.output, option.output.layout, layout)
+                total += _cost_between(option.output, option.written, form)
         return total
 
     for _ in range(MOST_SWEEPS):
         before = dict(chosen)
         for node in reversed(graph.nodes):
-            for name, layout in zip(node.inputs, chosen[node.name].inputs, strict=True):
-                wanted[name][layout] -= 1
+            for name, form in zip(node.inputs, chosen[node.name].inputs, strict=True):
+                wanted[name][form] -= 1
             best = min(options[node.name], key=marginal)
             if marginal(best) < marginal(chosen[node.name]):
                 chosen[node.name] = best
-            layout_of[node.name] = chosen[node.name].output.layout
-            for name, layout in zip(node.inputs, chosen[node.name].inputs, strict=True):
-                wanted[name][layout] += 1
+            forms[node.name] = chosen[node.name].written
+            for name, form in zip(node.inputs, chosen[node.name].inputs, strict=True):
+                wanted[name][form] += 1
         if chosen == before:
             break
     return chosen
@@ -243,24 +296,25 @@ def _with_reorders(graph: Graph, chosen: Mapping[str, Option]) -> Graph:
     specs = dict(graph.specs)
     specs.update((name, option.output) for name, option in chosen.items())
     nodes: list[Node] = []
-    reordered: dict[tuple[str, str], str] = {}
+    reordered: dict[tuple[str, Form], str] = {}
 
-    def read(name: str, layout: str) -> str:
-        if specs[name].layout == layout:
+    def read(name: str, form: Form) -> str:
+        before = form_of(specs[name])
+        if before == form:
             return name
-        if (name, layout) not in reordered:
-            new = f"{name}_{layout}"
+        if (name, form) not in reordered:
+            new = f"{name}_{form[1] if before[0] == form[0] else '_'.join(form)}"
             while new in specs:
                 new += "_"
-            specs[new] = _in_layout(specs[name], layout)
-            nodes.append(Node(new, "reorder", (name,), {"layout": layout}))
-            reordered[name, layout] = new
-        return reordered[name, layout]
+            specs[new] = _in_form(specs[name], form)
+            nodes.append(Node(new, "reorder", (name,), _reordering(before, form)))
+            reordered[name, form] = new
+        return reordered[name, form]
 
     for node in graph.nodes:
         option = chosen[node.name]
         inputs = tuple(map(read, node.inputs, option.inputs))
         same = inputs == option.node.inputs
         nodes.append(option.node if same else option.node.having(inputs=inputs))
-    outputs = tuple(read(name, "dense") for name in graph.outputs)
+    outputs = tuple(read(name, form_of(graph.specs[name])) for name in graph.outputs)
     return replace(graph, nodes=tuple(nodes), outputs=outputs, specs=specs)

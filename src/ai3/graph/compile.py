@@ -114,7 +114,7 @@ def compile_graph(
     compiled = specialized
     for improve in PASSES:
         compiled = improve(compiled, weights)
-    compiled, layouts = choose_layouts(compiled, weights, like)
+    compiled, layouts = choose_layouts(compiled, weights, like, graph.precision == "bfloat16")
     compiled, pairs = fuse_expansions(compiled, weights)
     problems = infer(compiled, weights)
     chosen = _chosen(compiled, problems, unsupported)

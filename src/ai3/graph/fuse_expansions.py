@@ -77,7 +77,9 @@ def _may_expand(before: Node, node: Node, graph: Graph) -> bool:
         node.attributes, groups=channels, padding_mode="zeros"
     )
     names = (before.inputs[0], before.name, node.name)
-    return pointwise and depthwise and all(graph.specs[n].layout == "blocked" for n in names)
+    specs = [graph.specs[name] for name in names]
+    forms = {(spec.dtype, spec.layout) for spec in specs}
+    return pointwise and depthwise and forms in ({("float32", "blocked")}, {("float64", "blocked")})
 
 
 def _fused(before: Node, node: Node) -> Node:

@@ -22,11 +22,13 @@ FOREIGN = "torch"
 
 
 KINDS = {
-    **dict.fromkeys(("float32", "float64"), "real"),
+    **dict.fromkeys(("float32", "float64", "bfloat16"), "real"),
     **dict.fromkeys(("int64", "int32", "uint8"), "integer"),
     "bool": "bool",
 }
 """Of each dtype what kind of values it has."""
+
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,11 @@ class Graph:
     expressions."""
     takes: Mapping[str, str] = field(default_factory=dict)
     """For inputs, by name, the kind of dtype that they must be of, one of KINDS; any where none."""
+    precision: str = "float32"
+    """One of PRECISIONS: the least exact dtype in which values of float32 may be held."""
+    narrow: bool = False
+    """Whether the floating-point inputs and outputs are bfloat16, between which values are float32
+    but for what `precision` permits."""
 
     @cached_property
     def varying(self) -> Mapping[str, tuple[str, ...]]:

@@ -28,7 +28,9 @@ def cut(graph: Graph) -> tuple[Graph | Node, ...]:
         outputs = tuple(name for name in wanted if name in made)
         outside = dict.fromkeys(name for node in group for name in reads(node) if name not in made)
         takes = {name: kind for name, kind in graph.takes.items() if name in outside}
-        parts.append(Graph(tuple(outside), tuple(group), outputs, takes=takes))
+        parts.append(
+            Graph(tuple(outside), tuple(group), outputs, takes=takes, precision=graph.precision)
+        )
         wanted.update(outside)
     return tuple(reversed(parts))
 

@@ -22,6 +22,10 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
     Raises ValueError, or TypeError for their dtypes, with the node's name, where inputs do not fit.
     """
     specs = dict(zip(graph.inputs, inputs, strict=True))
+    for name, spec in specs.items():
+        if (spec.dtype == "bfloat16") != graph.narrow and KINDS[spec.dtype] == "real":
+            taken = "bfloat16" if graph.narrow else "float32 or float64"
+            raise TypeError(f"the input {name} is {spec.dtype}, and the model takes {taken}")
     for name, taken in graph.takes.items():
         if KINDS[specs[name].dtype] != taken:
             raise TypeError(
@@ -29,6 +33,8 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
                 f"{taken} values; for others give swap_backend, in sample_input_shape, an array "
                 "like it"
             )
+    if graph.narrow:
+        return _narrow(specialize(*_widened(graph, specs), weights), specs)
     shapes: dict[str, tuple[int, ...]] = {name: spec.shape for name, spec in specs.items()}
     numbers: dict[str, bool | int | float] = {}
     real = _real_dtype(graph, inputs)
@@ -65,6 +71,42 @@ def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore)
     for check in graph.checks:
         _require(check, shapes, inputs)
     return replace(graph, nodes=tuple(nodes), specs=specs, checks=())
+
+
+def _widened(graph: Graph, specs: Mapping[str, _core.Spec]) -> tuple[Graph, list[_core.Spec]]:
+    """The same graph with float32 for bfloat16 at its borders, and the specs of its inputs."""
+    given = [
+        _core.Spec("float32", spec.shape) if spec.dtype == "bfloat16" else spec
+        for spec in specs.values()
+    ]
+    return replace(graph, narrow=False), given
+
+
+def _narrow(graph: Graph, inputs: Mapping[str, _core.Spec]) -> Graph:
+    """The graph that takes these inputs and converts them, and its floating-point outputs."""
+    specs = dict(graph.specs)
+    before, after, names = [], [], {}
+
+    def conversion(name: str, dtype: str) -> Node:
+        attributes = {"layout": "dense", "output_dtype": dtype}
+        node = Node(f"{name}_{dtype}", "reorder", (name,), attributes)
+        specs[node.name] = _core.Spec(dtype, specs[name].shape)
+        return node
+
+    for name, spec in inputs.items():
+        if spec.dtype == "bfloat16":
+            specs[name] = spec
+            before.append(conversion(name, "float32"))
+            names[name] = before[-1].name
+    graph = graph.renamed(graph.nodes, names)
+    outputs = []
+    for name in graph.outputs:
+        if specs[name].dtype in REAL:
+            after.append(conversion(name, "bfloat16"))
+            name = after[-1].name
+        outputs.append(name)
+    nodes = (*before, *graph.nodes, *{node.name: node for node in after}.values())
+    return replace(graph, nodes=nodes, outputs=tuple(outputs), specs=specs, narrow=True)
 
 
 def _require(

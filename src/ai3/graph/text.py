@@ -7,7 +7,7 @@ from ai3.ops import OPERATIONS
 
 def graph_text(graph: Graph) -> str:
     """One line for each node: name, op, attributes that are not the default, what it reads, the
-    output's shape and layout where they are known, the algorithm, the module."""
+    output's shape and form where they are known, the algorithm, the module."""
     rows: list[tuple[str, ...]] = [("value", "operation", "reads", "shape", "algorithm", "module")]
     rows += [(name, "input", "", _shape(graph, name), "", "") for name in graph.inputs]
     rows += [_row(graph, node) for node in graph.nodes]
@@ -52,5 +52,7 @@ def _shape(graph: Graph, name: str) -> str:
     spec = graph.specs.get(name)
     if spec is None:
         return ""
-    shape = expression.text(spec.shape)
-    return shape if spec.layout == "dense" else f"{shape} {spec.layout}"
+    form = (spec.dtype if spec.dtype == "bfloat16" else "", spec.layout)
+    return " ".join(
+        [expression.text(spec.shape), *(part for part in form if part not in ("", "dense"))]
+    )

@@ -89,6 +89,10 @@ class Capture:
         self._trace = trace
         self._dtype = _torch_dtype(dtype)
         self._keep_foreign = keep_foreign
+        # bfloat16 is held as float32, which has all of its values.
+        self._narrow = dtype is None and self._own_dtype is torch.bfloat16 and not keep_foreign
+        if self._narrow:
+            self._dtype = torch.float32
         self._weights: dict[int, tuple[torch.Tensor, np.ndarray[Any, Any]]] = {}
         self._constants: dict[int, Value] = {}
         self._nodes: list[Node] = []
@@ -274,6 +278,8 @@ class Capture:
             structure,
             tuple(self._checks),
             takes=self._kinds_taken,
+            precision="bfloat16" if self._narrow else "float32",
+            narrow=self._narrow,
         )
         return Captured(graph.needed(), self._modules, self._kinds)
 

@@ -3,10 +3,11 @@
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
+import torch
 from torch import nn
 
 from ai3 import _core
@@ -15,7 +16,7 @@ from ai3.graph import Graph
 from ai3.graph.compile import choose, conv2d_attempt, infer
 from ai3.graph.fold_affine import fold_affine
 from ai3.graph.fuse_attention import fuse_attention
-from ai3.graph.graph import CONSTANT, FOREIGN
+from ai3.graph.graph import CONSTANT, FOREIGN, PRECISIONS
 from ai3.graph.specialize import REAL, specialize
 from ai3.graph.weights import WeightStore
 from ai3.model import Model
@@ -42,7 +43,10 @@ def swap_backend(
     sample_input_shape: Sequence[int] | None,
     dtype: Any,
     unsupported: str,
+    precision: str = "float32",
 ) -> Model:
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be 'float32' or 'bfloat16', not {precision!r}")
     algos = {} if algos is None else algos
     if not isinstance(algos, Mapping):
         raise TypeError(
@@ -55,6 +59,8 @@ def swap_backend(
     for trace in _traces(module, sample_input_shape):
         try:
             captured = capture(trace(), dtype, unsupported)
+            if precision != "float32":
+                captured = replace(captured, graph=replace(captured.graph, precision=precision))
             return _selected(captured, algos, sample_input_shape, unsupported)
         except (UntraceableError, UnsupportedCallableError, SampleError) as error:
             errors.append(error)
@@ -158,6 +164,8 @@ def _sample_specs(graph: Graph, sample_shape: Sequence[Any]) -> list[_core.Spec]
     integers."""
     dtypes = [w.dtype.name for node in graph.nodes for w in node.weights if w is not None]
     real = next((dtype for dtype in dtypes if dtype in REAL), "float32")
+    if graph.narrow:
+        real = "bfloat16"
     looked_up = {node.inputs[1] for node in graph.nodes if node.op in ("index_select", "gather")}
     for node in reversed(graph.nodes):
         if node.name in looked_up and node.op in ("reshape", "flatten", "slice", "permute"):
@@ -203,14 +211,19 @@ def _checked(graph: Graph, sample_shape: Sequence[int] | None, unsupported: str)
     if sample_shape is not None:
         specs = _sample_specs(graph, sample_shape)
         if known is None:
-            sample = [np.zeros(spec.shape, spec.dtype) for spec in specs]
+            sample = [torch.zeros(spec.shape, dtype=_dtype_of(spec)) for spec in specs]
         else:  # no element is read: any size in the memory of one
-            sample = [np.broadcast_to(np.zeros((), spec.dtype), spec.shape) for spec in specs]
+            sample = [torch.zeros((), dtype=_dtype_of(spec)).expand(spec.shape) for spec in specs]
         try:
             model.prepare(*sample)
         except Exception as error:
             raise SampleError(told(sample_shape), error) from error
     return model
+
+
+def _dtype_of(spec: _core.Spec) -> torch.dtype:
+    found: torch.dtype = getattr(torch, spec.dtype)
+    return found
 
 
 def _check_unsupported(name: str, ops: Any) -> None:
