@@ -11,7 +11,8 @@ class Case:
     """`sides` maps a name to a call; those named in `baseline` are what the others are held
     against, by the fastest of them. `flops` or `bytes` is the work of one call, if it is known,
     `exact` computes the result in double precision, `times` is how often a network does it,
-    `pause` the seconds between the turns of two sides."""
+    `pause` the seconds between the turns of two sides, `epsilons` how many of float32's machine
+    epsilons results may differ by, of the largest value."""
 
     group: str
     name: str
@@ -22,6 +23,7 @@ class Case:
     exact: Callable[[], torch.Tensor] | None = None
     times: int = 1
     pause: float = 0
+    epsilons: float = 2000
 
 
 @dataclass(frozen=True)

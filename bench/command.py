@@ -172,11 +172,13 @@ def _parse(
 def _measure(case: Case, options: argparse.Namespace, machine: Machine) -> list[Result]:
     first = {name: case.sides[name] for name in case.baseline}
     sides = {**first, **case.sides}
-    timings = measure.compare(sides, seconds=options.seconds, pause=case.pause)
+    timings = measure.compare(
+        sides, seconds=options.seconds, epsilons=case.epsilons, pause=case.pause
+    )
     alone = {}
     if options.scaling and machine.threads > 1:
         torch.set_num_threads(1)
-        alone = measure.compare(sides, seconds=options.seconds)
+        alone = measure.compare(sides, seconds=options.seconds, epsilons=case.epsilons)
         torch.set_num_threads(machine.threads)
     exact = case.exact() if options.error and case.exact else None
     best = max(timings[name].ratio for name in case.baseline)

@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 import ai3
+from ai3.graph.graph import PRECISIONS
 from bench import networks
 from bench.case import Case, Result
 from bench.swap_backend import peers
@@ -22,7 +23,10 @@ OURS = "ai3"
 PAUSE = 0.06
 """Seconds between the turns of two sides: idle threads of the last one spin for a while."""
 
-_options = argparse.Namespace(batches=None, thread_counts=None)
+EPSILONS = {"float32": 2000, "bfloat16": 500_000}
+"""Of float32, see `Case`; those for bfloat16 are eight of its own."""
+
+_options = argparse.Namespace(batches=None, thread_counts=None, precision="float32")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--batches", type=numbers, metavar="1,16", help="batch sizes")
     parser.add_argument("--thread-counts", type=numbers, metavar="1,2", help="numbers of threads")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="what ai3 is permitted, and the others are told, to compute in",
+    )
     parser.add_argument(
         "--peers", action="store_true", help=f"install {', '.join(peers.PACKAGES)} first"
     )
@@ -56,8 +66,11 @@ def cases(name: str, algorithms: Iterable[str] | None = None) -> Iterator[Case]:
             for threads in _options.thread_counts or [before]:
                 torch.set_num_threads(threads)
                 sample = torch.randn(batch, *network.input_shape[1:])
-                others = peers.sides(network.module, sample, threads)
-                ours = {OURS: ai3.swap_backend(network.module)}
+                precision = _options.precision
+                others = peers.sides(network.module, sample, threads, precision)
+                ours = {OURS: ai3.swap_backend(network.module, precision=precision)}
+                if precision != "float32":
+                    ours[f"{OURS} float32"] = ai3.swap_backend(network.module)
                 for algorithm in algorithms or ():
                     ours[algorithm] = ai3.swap_backend(
                         network.module, {"conv2d": algorithm}, unsupported="direct"
@@ -65,7 +78,14 @@ def cases(name: str, algorithms: Iterable[str] | None = None) -> Iterator[Case]:
                 sides = others | {key: peers.call(model, sample) for key, model in ours.items()}
                 shape = "x".join(map(str, sample.shape))
                 title = f"{name}, {shape}, {threads} thread{'s' * (threads > 1)}"
-                yield Case("swap_backend", title, sides, tuple(others), pause=PAUSE)
+                yield Case(
+                    "swap_backend",
+                    title,
+                    sides,
+                    tuple(others),
+                    pause=PAUSE,
+                    epsilons=EPSILONS[precision],
+                )
     finally:
         torch.set_num_threads(before)
 

@@ -1,6 +1,7 @@
-"""The ways in which others run a torch network on a CPU, in float32."""
+"""The ways in which others run a torch network on a CPU, in float32 and in bfloat16."""
 
 import contextlib
+import copy
 import io
 import logging
 import tempfile
@@ -27,17 +28,27 @@ def call(run: Run, sample: torch.Tensor) -> Call:
     return on_sample
 
 
-def sides(module: nn.Module, sample: torch.Tensor, threads: int) -> dict[str, Call]:
-    """The sides that can be had here; what fails is left out with a word."""
+def sides(
+    module: nn.Module, sample: torch.Tensor, threads: int, precision: str = "float32"
+) -> dict[str, Call]:
+    """The sides that can be had here, torch in float32 first; what fails is left out with a
+    word."""
+    return {k: call(run, sample) for k, run in runs(module, sample, threads, precision).items()}
+
+
+def runs(
+    module: nn.Module, sample: torch.Tensor, threads: int, precision: str = "float32"
+) -> dict[str, Run]:
+    """The same, for any inputs of the sample's shape."""
     made = {}
-    for name, (package, make) in _PEERS.items():
+    for name, (package, make) in (_PEERS if precision == "float32" else _NARROW_PEERS).items():
         if package and find_spec(package) is None:
             continue
         try:
             with _quiet():
-                side = call(make(module, sample, threads), sample)
-                side()
-            made[name] = side
+                run = make(module, sample, threads)
+                call(run, sample)()
+            made[name] = run
         except Exception as error:
             print(f"{name} is left out: {type(error).__name__}: {str(error)[:200]}")
     return made
@@ -80,7 +91,21 @@ def _onnxruntime(module: nn.Module, sample: torch.Tensor, threads: int) -> Run:
     return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
 
 
-def _openvino(module: nn.Module, sample: torch.Tensor, threads: int) -> Run:
+def _narrow_eager(module: nn.Module, sample: torch.Tensor, threads: int) -> Run:
+    narrow = copy.deepcopy(module).to(torch.bfloat16, memory_format=torch.channels_last)
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        x = x.to(torch.bfloat16, memory_format=torch.channels_last)
+        return narrow(x).float()  # type: ignore[no-any-return]
+
+    return run
+
+
+def _narrow_openvino(module: nn.Module, sample: torch.Tensor, threads: int) -> Run:
+    return _openvino(module, sample, threads, "bf16")
+
+
+def _openvino(module: nn.Module, sample: torch.Tensor, threads: int, precision: str = "f32") -> Run:
     import openvino
 
     with torch.no_grad():
@@ -90,7 +115,7 @@ def _openvino(module: nn.Module, sample: torch.Tensor, threads: int) -> Run:
         "CPU",
         {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,
         },
     )
@@ -105,7 +130,13 @@ _PEERS: dict[str, tuple[str, Callable[[nn.Module, torch.Tensor, int], Run]]] = {
 }
 """Name -> the package that it needs, and what makes it of a module, a sample and the threads."""
 
-NAMES = tuple(_PEERS)
+_NARROW_PEERS: dict[str, tuple[str, Callable[[nn.Module, torch.Tensor, int], Run]]] = {
+    TORCH: ("", _eager),
+    "torch bfloat16": ("", _narrow_eager),
+    "OpenVINO bfloat16": ("openvino", _narrow_openvino),
+}
+
+NAMES = (*_PEERS, *_NARROW_PEERS)
 
 
 @contextlib.contextmanager
