@@ -105,9 +105,9 @@ struct Winograd {
     }
 
     // Transforms the vectors d[alpha][alpha] at `in`, rows `pitch` apart and columns one vector,
-    // to (alpha, alpha) vectors at `out` that are `stride` apart, by write(out, vector).
-    template <typename T, typename To, typename Write>
-    static void input(const T* in, Index pitch, To* out, Index stride, Write write) {
+    // to (alpha, alpha) vectors at `out` that are `stride` apart; ROUNDED to bfloat16, in float.
+    template <typename T, bool ROUNDED = false, typename To>
+    static void input(const T* in, Index pitch, To* out, Index stride) {
         Vec<T> half[alpha][alpha];
 #pragma GCC unroll 8
         for (int j = 0; j < alpha; ++j) {
@@ -123,12 +123,11 @@ struct Winograd {
             Vec<T> result[alpha];
             apply_input<T>(half[i], result);
 #pragma GCC unroll 8
-            for (int j = 0; j < alpha; ++j) write(out + (i * alpha + j) * stride, result[j]);
+            for (int j = 0; j < alpha; ++j) {
+                if constexpr (ROUNDED) result[j] = widened(narrowed(result[j]));
+                store(out + (i * alpha + j) * stride, result[j]);
+            }
         }
-    }
-    template <typename T>
-    static void input(const T* in, Index pitch, T* out, Index stride) {
-        input(in, pitch, out, stride, [](T* at, Vec<T> v) { store(at, v); });
     }
 
     // Transforms (alpha, alpha) vectors that are `stride` apart, adds `bias`, and writes M x M
@@ -198,9 +197,10 @@ struct Winograd {
     }
 
   private:
+    // Always inline: vectors are to stay in registers however much else a file compiles.
     // The terms of row `Row` of BT whose columns are First, First + 2, ...
     template <typename T, int Row, int First>
-    static Vec<T> terms(const Vec<T>* in) {
+    [[gnu::always_inline]] static Vec<T> terms(const Vec<T>* in) {
         Vec<T> total{};
         bool begun = false;
 #pragma GCC unroll 8
@@ -213,7 +213,7 @@ struct Winograd {
     }
 
     template <typename T>
-    static void apply_input(const Vec<T>* in, Vec<T>* out) {
+    [[gnu::always_inline]] static void apply_input(const Vec<T>* in, Vec<T>* out) {
         // The rows of 0 and of infinity have terms of one parity only.
         out[0] = terms<T, 0, 0>(in);
         out[alpha - 1] = terms<T, alpha - 1, 1>(in);
@@ -221,19 +221,20 @@ struct Winograd {
     }
 
     template <typename T, int... I>
-    static void apply_pairs(const Vec<T>* in, Vec<T>* out, std::integer_sequence<int, I...>) {
+    [[gnu::always_inline]] static void apply_pairs(const Vec<T>* in, Vec<T>* out,
+                                                   std::integer_sequence<int, I...>) {
         (apply_pair<T, 2 * I + 1>(in, out), ...);
     }
 
     template <typename T, int Row>
-    static void apply_pair(const Vec<T>* in, Vec<T>* out) {
+    [[gnu::always_inline]] static void apply_pair(const Vec<T>* in, Vec<T>* out) {
         const Vec<T> even = terms<T, Row, 0>(in), odd = terms<T, Row, 1>(in);
         out[Row] = even + odd;
         out[Row + 1] = even - odd;
     }
 
     template <typename T>
-    static void apply_output(const Vec<T>* in, Vec<T>* out) {
+    [[gnu::always_inline]] static void apply_output(const Vec<T>* in, Vec<T>* out) {
         constexpr int pairs = (alpha - 2) / 2;
         Vec<T> sum[pairs], difference[pairs];
 #pragma GCC unroll 4
@@ -254,7 +255,7 @@ struct Winograd {
     }
 
     template <typename T>
-    static void apply_gradient(const Vec<T>* in, Vec<T>* out) {
+    [[gnu::always_inline]] static void apply_gradient(const Vec<T>* in, Vec<T>* out) {
         out[0] = in[0];
         out[alpha - 1] = in[M - 1];
 #pragma GCC unroll 4
@@ -269,7 +270,7 @@ struct Winograd {
 
     // Column r of G times the vectors.
     template <typename T>
-    static Vec<T> kernel_terms(const Vec<T>* in, int r) {
+    [[gnu::always_inline]] static Vec<T> kernel_terms(const Vec<T>* in, int r) {
         Vec<T> total = in[r == R - 1 ? alpha - 1 : 0] * T(G[r == R - 1 ? alpha - 1 : 0][r]);
 #pragma GCC unroll 8
         for (int i = 0; i < alpha - 1; ++i) {

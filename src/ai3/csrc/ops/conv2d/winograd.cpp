@@ -30,6 +30,7 @@ class WinogradPlan final : public Plan {
     using F = Winograd<M, R>;
     using Sum = Lane<T>;
     static constexpr bool exact = std::is_same_v<T, Sum>;
+    static constexpr bool rounded = !exact && std::is_same_v<Read, Sum>;
     static constexpr Index group = multiplied<Read>;
     // Elements of packed weights that a bias is as long as.
     static constexpr Index bias_elements = Index(sizeof(Sum) / sizeof(T));
@@ -148,13 +149,8 @@ class WinogradPlan final : public Plan {
             copy_block(p, image, block, row * M - p.pad_top, column * M - p.pad_left, A, width,
                        strip);
             for (Index t = 0; t < run; ++t)
-                F::template input<Sum>(strip + t * M * W, width * W, to + (done + t) * W,
-                                       s.v_stride, [](Read* at, Vec<Sum> x) {
-                                           if constexpr (exact || !std::is_same_v<Read, Sum>)
-                                               store(at, x);
-                                           else
-                                               store(at, widened(narrowed(x)));
-                                       });
+                F::template input<Sum, rounded>(strip + t * M * W, width * W, to + (done + t) * W,
+                                                s.v_stride);
             done += run;
         }
     }
