@@ -311,6 +311,12 @@ def test_infinities_and_nan_spread(products: ModuleType) -> None:
     assert (actual.isfinite() == expected.isfinite()).all()
 
 
+def test_programs_have_no_bfloat16(core: ModuleType) -> None:
+    spec = core.Spec("float32", (4,))
+    with pytest.raises(ValueError, match="'bfloat16', which is no function of programs"):
+        core.problem("pointwise", [spec], None, {"program": "bfloat16(x0)"})
+
+
 def test_wrong_dtypes(core: ModuleType) -> None:
     spec = core.Spec("float32", (1, 4))
     with pytest.raises(ValueError, match="input is float32 but the weights are bfloat16"):

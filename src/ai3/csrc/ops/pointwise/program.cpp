@@ -157,13 +157,14 @@ class Parser {
 
     void set_conversion(Instruction& made, const std::string& name, ValueType from) const {
         for (DType known : dtypes)
-            if (name == name_of(known)) {
+            if (known != DType::bf16 && name == name_of(known)) {
                 made.takes = {from.dtype};
                 // A converted number is as good as an array without dimensions.
                 made.type = {known, std::max(from.weight, Weight::scalar)};
                 return;
             }
-        fail("has '" + name + "', which is no function");
+        fail("has '" + name + "', which is no function" +
+             (name == name_of(DType::bf16) ? " of programs: 'reorder' converts to it" : ""));
     }
 
     void set_types(Instruction& made, const FunctionRow& row,
