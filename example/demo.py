@@ -12,8 +12,8 @@ from torch import nn
 
 import ai3
 from ai3.model import NodeProfile
+from ai3.progress import progress
 from bench import measure
-from bench.progress import progress
 from bench.report import duration
 from runners import networks
 from runners.vision import models

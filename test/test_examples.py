@@ -89,3 +89,11 @@ def test_function_of_module_and_batched_input_shape() -> None:
         )
         sb_out = model(input_data)
         assert torch.allclose(torch_out, sb_out, atol=1e-4)
+
+
+def test_the_demo_finds_what_it_imports() -> None:
+    """`./run demo`, which takes too long to run whole here."""
+    from example import demo
+
+    conv = torch.nn.Conv2d(3, 8, 3)
+    assert demo.auto_selector(conv, (1, 3, 224, 224)) in ai3.SUPPORTED_ALGORITHMS["conv2d"]
