@@ -100,6 +100,10 @@ Interpolate::Interpolate(const std::vector<Spec>& inputs, const WeightSet& weigh
                " and the output " + to_string({OH, OW}));
     elements(output().shape);
     check_places(op, OH, IH), check_places(op, OW, IW);
+    // More than any memory holds: no tables are made for it.
+    constexpr Index most = Index{1} << 42;
+    if (elements({N, C, OH, OW}) > most)
+        refuse("an output of " + to_string(Shape{N, C, OH, OW}) + " has more than 2^42 elements");
     const auto step = [&](Index in, Index out, std::size_t axis) {
         if (align_corners) return out > 1 ? double(in - 1) / double(out - 1) : 0.0;
         return factors.empty() ? double(in) / double(out) : 1 / factors[axis];
