@@ -1,9 +1,12 @@
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 import torch
 from hypothesis import settings
 
+import ai3
+from ai3.algorithms import REGISTERED
 from ai3.torch import export
 from runners import networks
 
@@ -13,6 +16,15 @@ export.FREE.update({sizes: s and 10 * s for sizes, s in export.FREE.items()})
 # How long an example takes is the machine's affair.
 settings.register_profile("ai3", deadline=None)
 settings.load_profile("ai3")
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Takes back the algorithms that a test adds."""
+    yield
+    for op, name in list(REGISTERED):
+        if (op, name) in REGISTERED:
+            ai3.remove_algorithm(op, name)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,7 +1,7 @@
 """Algorithms that are added while the program runs."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,7 @@ from ai3.algorithms import REGISTERED
 ARRAYS = ("numpy", "torch")
 
 
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    """Takes back what a test adds."""
-    yield
-    for op, name in list(REGISTERED):
-        if (op, name) in REGISTERED:
-            ai3.remove_algorithm(op, name)
+pytestmark = pytest.mark.usefixtures("forgotten")
 
 
 def add_taps(name: str = "taps", arrays: str = "numpy", **more: Any) -> list[Any]:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 import ai3
 from ai3.errors import FileError
+from test.test_file import rewrite
 
 
 class Net(nn.Module):
@@ -171,15 +172,6 @@ HUGE = [
 ]
 
 
-def rewritten(path: Path, change: Any) -> None:
-    """Let `change` alter the graph of a model that is saved there, and its one node."""
-    with safe_open(path, framework="numpy") as opened:
-        document = json.loads(opened.metadata()["ai3"])
-        arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    change(document)
-    save_file(arrays, path, {"ai3": json.dumps(document)})
-
-
 @pytest.mark.parametrize("function, arguments", HUGE)
 def test_what_expressions_come_to_is_bounded(
     function: str, arguments: list[Any], tmp_path: Path
@@ -192,7 +184,7 @@ def test_what_expressions_come_to_is_bounded(
         rest = {"module": "", "algorithm": "default"}
         document["nodes"].insert(0, {"name": "made", "op": "constant", **made, **rest})
 
-    rewritten(tmp_path / "net", change)
+    rewrite(tmp_path / "net", change)
     before, started = peak(), time.process_time()
     with pytest.raises((FileError, ValueError)):
         ai3.load(tmp_path / "net").prepare(torch.ones(2))
@@ -216,7 +208,7 @@ def test_what_outputs_take_is_bounded(
     op: str, attributes: Any, message: str, tmp_path: Path
 ) -> None:
     ai3.swap_backend(nn.ReLU().eval()).save(tmp_path / "net")
-    rewritten(
+    rewrite(
         tmp_path / "net", lambda document: document["nodes"][0].update(op=op, attributes=attributes)
     )
     model = ai3.load(tmp_path / "net")
@@ -241,7 +233,7 @@ def test_constants_are_bounded_together(tmp_path: Path) -> None:
 
     model = ai3.load(tmp_path / "net")
     model.prepare(torch.ones(2**10, 1))
-    rewritten(tmp_path / "net", change)
+    rewrite(tmp_path / "net", change)
     model = ai3.load(tmp_path / "net")
     model.prepare(torch.ones(2**10, 1))
     with pytest.raises(ValueError, match="constants and tables pass"):

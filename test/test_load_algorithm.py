@@ -49,11 +49,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    yield
-    for op, name in list(REGISTERED):
-        ai3.remove_algorithm(op, name)
+pytestmark = pytest.mark.usefixtures("forgotten")
 
 
 def written(folder: Path, text: str, added: str = "0", before: str = "") -> Path:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,13 @@ import numpy as np
 import pytest
 
 import ai3
-from ai3.algorithms import REGISTERED
 from ai3.command import main
 from ai3.validation import layouts, shapes, speed, trial, validate
 
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
-@pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
-    yield
-    for op, name in list(REGISTERED):
-        if (op, name) in REGISTERED:
-            ai3.remove_algorithm(op, name)
+pytestmark = pytest.mark.usefixtures("forgotten")
 
 
 class Convolution:
