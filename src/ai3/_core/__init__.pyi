@@ -244,6 +244,9 @@ class Schedule:
         An executor with every value placed and every node planned, and the node of each step.
         """
 
+def same_memory(a: Spec, b: Spec) -> bool:
+    """Whether an image has the same memory in the layouts of both specs."""
+
 def plan_memory(lifetimes: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
     """
     Offsets such that no two values that live at the same time overlap, and the bytes that they
@@ -281,8 +284,8 @@ def max_threads() -> int:
 
 def fma_peak(dtype: str = 'float32', threads: int = 1) -> float:
     """
-    Measured peak of multiply-adds from registers, GFLOP/s; of bfloat16 those of pairs, 0 where the
-    processor has none.
+    Measured peak of multiply-adds from registers, GFLOP/s; of bfloat16 those of pairs,
+    0 where the processor has none.
     """
 
 def force_pairs(pairs: bool | None) -> None:

@@ -184,16 +184,6 @@ def _in_form(spec: _core.Spec, form: Form) -> _core.Spec:
     return spec if form == form_of(spec) else _core.Spec(form[0], spec.shape, form[1])
 
 
-def same_memory(a: _core.Spec, b: _core.Spec) -> bool:
-    """Whether an image has the same memory in the layouts of both."""
-    if a == b:
-        return True
-    if a.dtype != b.dtype:
-        return False
-    plane = a.shape[-1] * a.shape[-2] if len(a.shape) > 2 else 0
-    return a.bytes == b.bytes and plane == 1
-
-
 def _reordering(before: Form, after: Form) -> dict[str, str]:
     dtype = {"output_dtype": after[0]} if before[0] != after[0] else {}
     return {"layout": after[1], **dtype}
@@ -205,7 +195,7 @@ def _reorder_cost(shape: tuple[int, ...], before: Form, after: Form, threads: in
         return 0.0
     spec = _core.Spec(before[0], shape, before[1])
     problem = _core.problem("reorder", [spec], None, _reordering(before, after), threads)
-    if same_memory(spec, problem.output):
+    if _core.same_memory(spec, problem.output):
         return 0.0
     return STEP_CYCLES + problem.cost("direct")
 

@@ -219,6 +219,8 @@ void bind_executor(nb::module_& module) {
             "An executor with every value placed and every node planned, and the node of each "
             "step.");
 
+    module.def("same_memory", &same_memory, nb::arg("a"), nb::arg("b"),
+               "Whether an image has the same memory in the layouts of both specs.");
     module.def(
         "plan_memory",
         [](const std::vector<std::tuple<std::size_t, std::size_t, std::size_t>>& lifetimes) {

@@ -29,9 +29,8 @@ NB_MODULE(AI3_ISA, module) {
             return fma_peak(type, threads);
         },
         nb::arg("dtype") = "float32", nb::arg("threads") = 1,
-        "Measured peak of multiply-adds from registers, GFLOP/s; of bfloat16 those of pairs, 0 "
-        "where "
-        "the\nprocessor has none.");
+        "Measured peak of multiply-adds from registers, GFLOP/s; of bfloat16 those of pairs,\n0 "
+        "where the processor has none.");
     module.def(
         "force_pairs", &force_pairs, nb::arg("pairs").none(),
         "Plan from now on as on a processor that multiplies bfloat16 by pairs twice as fast as "
