@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import ai3
 from ai3 import _core
 from ai3.algorithms import REGISTERED
+from ai3.ops import LAYOUTS
 
 ARRAYS = ("numpy", "torch")
 
@@ -187,6 +189,81 @@ def test_cost(cycles: float, chosen: bool) -> None:
     close(model(x), net(x).detach())
     grouped = ai3.swap_backend(nn.Conv2d(4, 4, 3, groups=2))
     assert [n.algorithm for n in grouped.profile(torch.zeros(1, 4, 5, 5))] != ["taps"]
+
+
+@pytest.mark.parametrize("arrays", ARRAYS)
+@pytest.mark.parametrize("layout", ["channels_last", "blocked"])
+def test_other_layouts(layout: str, arrays: str) -> None:
+    """Where it takes what lies around it, nothing is reordered."""
+    seen: list[Any] = []
+
+    @ai3.algorithm("relu", "ours", arrays=arrays)
+    class Ours:
+        layouts = (layout,)
+
+        def plan(self, problem: Any, weights: list[Any]) -> Any:
+            assert problem.input_layouts == (problem.output_layout,)
+            kind = problem.output_layout
+
+            def run(inputs: list[Any], output: Any, workspace: Any) -> None:
+                x, y = inputs[0], output
+                seen.append((kind, tuple(x.shape)))
+                assert tuple(y.shape) == tuple(x.shape)
+                if kind == "channels_last":
+                    strides = np.asarray(x).strides
+                    assert strides[1] == 4 and strides[3] == 4 * x.shape[1]
+                if arrays == "torch":
+                    torch.clamp(x, min=0, out=y)
+                else:
+                    np.maximum(x, 0, out=y)
+
+            return run
+
+    @ai3.algorithm("conv2d", "ours", arrays="torch")
+    class Product:
+        """Of one pixel."""
+
+        layouts = (layout,)
+
+        def plan(self, problem: Any, weights: list[Any]) -> Any:
+            def run(inputs: list[Any], output: Any, workspace: Any) -> None:
+                seen.append((problem.input_layouts[0], tuple(inputs[0].shape)))
+                weight, x = weights[0][:, :, 0, 0], inputs[0]
+                if x.dim() == 5:  # (N, blocks, H, W, B)
+                    x = x.permute(0, 1, 4, 2, 3).flatten(1, 2)[:, : problem.IC]
+                y = torch.einsum("oc,nchw->nohw", weight, x)
+                if output.dim() == 5:
+                    block = output.shape[-1]
+                    y = nn.functional.pad(y, (0, 0, 0, 0, 0, -problem.OC % block))
+                    y = y.unflatten(1, (-1, block)).permute(0, 1, 3, 4, 2)
+                output.copy_(y)
+
+            return run
+
+    class Net(nn.Module):
+        """Its images are of pixels, or its convolutions best done in blocks."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 19, 3, padding=1)
+            self.last = nn.Conv2d(19 if layout == "blocked" else 3, 21, 1, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if layout == "blocked":
+                return F.relu(self.last(F.relu(self.first(x))))
+            return F.relu(self.last(F.relu(x.permute(0, 3, 1, 2)))).permute(0, 2, 3, 1)
+
+    net = Net()
+    x = torch.randn((2, 3, 9, 7) if layout == "blocked" else (2, 9, 7, 3))
+    model = ai3.swap_backend(net, {"relu": "ours", "conv2d": {"last": "ours"}})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.as_tensor(model(x)), net(x), rtol=1e-4, atol=1e-5)
+    assert {kind for kind, _ in seen} >= {layout}
+    held = {node.layout for node in model.profile(x) if node.algorithm == "ours"}
+    assert layout in held
+    spec = _core.Spec("float32", (1, 3, 4, 4), ({*LAYOUTS} - {"dense", layout}).pop())
+    problem = _core.problem("relu", [spec])
+    assert problem.refusal("ours") == f"it takes dense and {layout} arrays"
 
 
 @pytest.mark.parametrize("arrays", ARRAYS)
@@ -366,6 +443,9 @@ def test_mistakes_are_named() -> None:
         ai3.algorithm("conv2d", "mine", arrays="jax")
     with pytest.raises(TypeError, match=r"needs a method plan\(self, problem, weights\)"):
         ai3.algorithm("conv2d", "mine")(type("Empty", (), {}))
+    with pytest.raises(ValueError, match=r"layout of Odd: 'nhwc'.*'channels_last'"):
+        kind = {"layouts": ("nhwc",), "plan": lambda self, problem, weights: None}
+        ai3.algorithm("conv2d", "mine")(type("Odd", (), kind))
     with pytest.raises(TypeError, match="a class or a function"):
         ai3.algorithm("conv2d", "mine")(7)
     with pytest.raises(TypeError, match="a text"):

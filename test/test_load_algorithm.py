@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import ai3
-from ai3 import compiled
+from ai3 import _core, compiled
 from ai3.algorithms import REGISTERED
+from ai3.validation.case import Randomly
+from ai3.validation.cases import SUITES
+from ai3.validation.trial import Trial, arrays_of
 from test import test_custom
 
 CONV2D = f"""
@@ -148,7 +152,7 @@ def test_what_the_compiler_says(tmp_path: Path) -> None:
         ("conv2d", "void other() {}", r"no function conv2d in namespace ai3::custom; begin with"),
         ("conv2d", "void conv2d(int);", r"no function conv2d in namespace ai3::custom"),
         ("conv3d", CONV2D, r"operation of a C\+\+ algorithm: 'conv3d'.*'conv2d'"),
-        ("softmax", CONV2D, r"operation of a C\+\+ algorithm: 'softmax'.*'relu'"),
+        ("sort", CONV2D, r"operation of a C\+\+ algorithm: 'sort'.*'relu'"),
     ],
 )
 def test_what_is_no_algorithm(tmp_path: Path, op: str, text: str, match: str) -> None:
@@ -169,13 +173,59 @@ def test_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ai3.load_algorithm(path, op="conv2d")
 
 
+MOVED = {"concat", "expand_depthwise", "interleave", "pointwise", "reorder"}
+"""What passes make, or only moves elements."""
+
+
+def test_operations_without_a_header_take_values_of_any_dtype() -> None:
+    """All that compute with floating-point numbers can be replaced."""
+    for op in ai3.SUPPORTED_ALGORITHMS.keys() - set(compiled.operations()) - MOVED:
+        trial = Trial(SUITES[op].draw(Randomly(1), op), "float32")
+        inputs, weights = arrays_of(trial)
+        specs = [_core.Spec("int64", x.shape) for x in inputs]
+        _core.problem(op, specs, _core.Weights.of(weights), dict(trial.case.attributes))
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("op", compiled.operations())
 def test_every_operation(op: str, tmp_path: Path) -> None:
-    """The headers as they are compile: the function is declared, for no type."""
+    """The headers as they are, but that the function writes: it is the one that runs."""
     text = (compiled.PACKAGE / "custom" / f"{op}.hpp").read_text().replace("#pragma once", "")
-    name = ai3.load_algorithm(written(tmp_path, text), op=op)
-    assert name in ai3.SUPPORTED_ALGORITHMS[op]
+    body = "{ std::fill_n(output, elements(problem.output().shape), T(42)); }"
+    name = ai3.load_algorithm(written(tmp_path, text.replace("= delete;", body)), op=op)
+    trial = Trial(SUITES[op].draw(Randomly(1), op), "float32")
+    inputs, weights = arrays_of(trial)
+    call = _core.Call(op, dict(trial.case.attributes), name)
+    call.set_weights(_core.Weights.of(weights))
+    assert (np.asarray(call(*inputs)) == 42).all()
+
+
+def test_what_a_file_says_of_its_function(tmp_path: Path) -> None:
+    said = """
+template <> constexpr bool takes_layouts<Relu> = true;
+std::string refusal(const Relu& p) { return p.shape.size() > 4 ? "it is too deep" : ""; }
+double cost(const Relu& p) { return p.shape.size() == 2 ? 1 : 1 / 0.0; }
+std::size_t workspace_bytes(const Relu& p) { return sizeof(float) * std::size_t(p.size); }
+template <typename T>
+void relu(const Relu& p, const T* input, T* output, std::byte* workspace) {
+    T* copy = reinterpret_cast<T*>(workspace);
+    for (Index i = 0; i < p.size; ++i) copy[i] = -7;
+    for (Index i = 0; i < p.size; ++i) output[i] = input[i] > 0 ? input[i] : copy[i];
+}
+"""
+    text = f'#include "ops/relu/op.hpp"\nnamespace ai3::custom {{{said}}}\n'
+    ai3.load_algorithm(written(tmp_path, text), op="relu")
+
+    def problem(*shape: int, layout: str = "dense") -> Any:
+        return _core.problem("relu", [_core.Spec("float32", shape, layout)])
+
+    assert problem(1, 1, 1, 1, 1).refusal("mine") == "it is too deep"
+    assert not problem(1, 5, 2, 2, layout="blocked").refusal("mine")
+    assert problem(2, 3).resolve("default") == "mine"
+    assert problem(3).resolve("default") == "direct"
+    assert problem(3).workspace_bytes("mine") == 12
+    x = torch.tensor([[1.0, -1.0]])
+    assert torch.as_tensor(ai3.swap_backend(nn.ReLU())(x)).tolist() == [[1, -7]]
 
 
 def test_the_environment_loads_files(plain: Path, tmp_path: Path) -> None:

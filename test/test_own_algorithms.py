@@ -39,13 +39,20 @@ def test_python_of_the_chapter(block: str, tmp_path: Path) -> None:
 
 def test_cpp_of_the_chapter(tmp_path: Path) -> None:
     """Against torch over what a convolution can be."""
-    (text,) = blocks("cpp")
+    said, text = blocks("cpp")
     path = tmp_path / "tiled.cpp"
     path.write_text(text)
+    wary = tmp_path / "wary.cpp"
+    begin = "namespace ai3::custom {"
+    wary.write_text(text.replace(begin, begin + said))
     check = tmp_path / "check.py"
     check.write_text(
         "import itertools, torch, ai3\n"
         f"assert ai3.load_algorithm({str(path)!r}, op='conv2d') == 'tiled'\n"
+        f"ai3.load_algorithm({str(wary)!r}, op='conv2d')\n"
+        "try: ai3.swap_conv2d(torch.nn.Conv2d(4, 4, 3, groups=2), 'wary')\n"
+        "except ai3.errors.UnsupportedAlgorithmError as error: assert 'has groups' in str(error)\n"
+        "else: raise AssertionError('it was not refused')\n"
         "for stride, dilation, groups, mode, kernel, dtype in itertools.product(\n"
         "    (1, 2), (1, 2), (1, 2), ('zeros', 'reflect', 'circular'), (1, 3, (2, 3)),\n"
         "    (torch.float32, torch.float64)):\n"

@@ -15,7 +15,8 @@ import pytest
 
 import ai3
 from ai3.command import main
-from ai3.validation import layouts, shapes, speed, trial, validate
+from ai3.ops import LAYOUTS
+from ai3.validation import shapes, speed, trial, validate
 
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
@@ -316,7 +317,7 @@ def test_names_that_are_unknown() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_layouts_are_what_the_core_has(dtype: str) -> None:
     x = np.arange(2 * 19 * 3 * 5, dtype=dtype).reshape(2, 19, 3, 5)
-    for layout in layouts.LAYOUTS:
+    for layout in LAYOUTS:
         ai3.check("reorder", "direct", [x.shape], dtype=dtype, layout=layout)
 
 

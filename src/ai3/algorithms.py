@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ai3 import _core, compiled
 from ai3.errors import unknown_name
-from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.ops import LAYOUTS, SUPPORTED_ALGORITHMS
 from ai3.problem import Problem
 
 A = TypeVar("A")
@@ -51,16 +51,20 @@ def algorithm(op: str, name: str, *, arrays: str = "numpy") -> Callable[[A], A]:
       whatever it was.
     - `cost(problem)`, if "default" may choose it: estimated cycles; it is chosen where that is
       less than all others estimate.
+    - `layouts`, if it takes images otherwise than dense too: "channels_last", "blocked" or both.
+      A `Model` is planned in what costs least, and the problem tells what an image lies in. One
+      with its channels last is an array (N, C, H, W) with strides; one in blocks is
+      (N, blocks, H, W, B), whose last block is filled up with what is finite.
     - `grad_input(problem, weights)` and `grad_weight(problem, weights)`, for conv2d: plans of the
       gradients, problems of "conv2d_grad_input" (of the output's gradient) and
       "conv2d_grad_weight" (of the input and the output's gradient); built-in ones otherwise.
 
     A function takes `(problem, *inputs, *weights, output)`.
 
-    Arrays are dense, row-major views of the network's memory, which are valid during the call:
-    all but output and workspace are only to be read. `run` is called from whatever thread the
-    network is, one at a time. The same name again takes the earlier one's place in networks that
-    are planned later.
+    Arrays are views of the network's memory, dense and row-major but for `layouts`, and valid
+    during the call: all but output and workspace are only to be read. `run` is called from whatever
+    thread the network is, one at a time. The same name again takes the earlier one's place in
+    networks that are planned later.
 
     Args:
         op: the operation, a name in `SUPPORTED_ALGORITHMS`. That of 1- and 3-dimensional
@@ -69,7 +73,7 @@ def algorithm(op: str, name: str, *, arrays: str = "numpy") -> Callable[[A], A]:
         arrays: what arrays are: "numpy", or "torch" tensors.
 
     Raises:
-        ValueError: an operation that there is not, or a name that is taken.
+        ValueError: an operation or a layout that there is not, or a name that is taken.
         TypeError: a class without `plan`, or what is no class or function.
     """
     if op not in SUPPORTED_ALGORITHMS:
@@ -82,12 +86,13 @@ def algorithm(op: str, name: str, *, arrays: str = "numpy") -> Callable[[A], A]:
     def register(maker: A) -> A:
         made: Any = maker
         answers = _ByClass(made) if inspect.isclass(made) else _ByFunction(made)
-        _core.add_algorithm(op, name, arrays == "torch", answers)
+        layouts = _layouts_of(maker)
+        _core.add_algorithm(op, name, arrays == "torch", layouts, answers)
         REGISTERED[op, name] = Registered(maker, _origin(maker))
         for method, gradient in GRADIENTS.items():
             if op == "conv2d" and hasattr(maker, method):
                 own = _ByClass(made, method)
-                _core.add_algorithm(gradient, name, arrays == "torch", own)
+                _core.add_algorithm(gradient, name, arrays == "torch", [], own)
                 REGISTERED[gradient, name] = Registered(maker, _origin(maker))
         _refresh()
         return maker
@@ -175,6 +180,15 @@ def load_file(path: Path) -> None:
         raise ValueError(f"it has no function of {', '.join(compiled.operations())}")
     for op in ops:
         load_algorithm(path, op)
+
+
+def _layouts_of(maker: Any) -> list[str]:
+    """Those that it takes beside dense ones."""
+    layouts = list(getattr(maker, "layouts", ()))
+    for layout in layouts:
+        if layout not in LAYOUTS:
+            raise unknown_name(f"layout of {maker.__name__}", layout, LAYOUTS)
+    return layouts
 
 
 def _refresh() -> None:

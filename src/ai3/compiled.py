@@ -51,6 +51,12 @@ def operations() -> list[str]:
     return sorted(path.stem for path in (PACKAGE / "custom").glob("*.hpp"))
 
 
+def source_of(op: str) -> Path:
+    """The file of the core that registers what `custom/<op>.hpp` has."""
+    included = f'"custom/{op}.hpp"'
+    return next(p for p in (SOURCES / "ops").glob("*/op.cpp") if included in p.read_text())
+
+
 def operations_in(path: Path) -> list[str]:
     """Those that a file defines functions of."""
     text = path.read_text()
@@ -129,12 +135,12 @@ def _compile(folder: Path, path: Path, op: str, options: Sequence[str]) -> tuple
     declared = default in path.read_text()
     said = "" if declared else f"namespace ai3::custom {{ constexpr bool {default} = false; }}\n"
     header.write_text(
-        f'#pragma once\n#include "core/parallel.hpp"\n#include "{path.resolve()}"\n{said}'
+        f'#pragma once\n#include "core/custom.hpp"\n#include "{path.resolve()}"\n{said}'
     )
     include = ["-I", str(folder), "-I", str(SOURCES), "-I", str(PACKAGE)]
     depends = folder / "depends"
     parts = {
-        folder / "op.o": [str(SOURCES / "ops" / op / "op.cpp"), "-MMD", "-MF", str(depends)],
+        folder / "op.o": [str(source_of(op)), "-MMD", "-MF", str(depends)],
         # Asked once for a plan.
         folder / "library.o": [str(SOURCES / "plugin/library.cpp"), "-O1"],
     }

@@ -11,6 +11,9 @@ from ai3 import _core
 
 REQUIRED = object()
 
+LAYOUTS = ("dense", "blocked", "channels_last")
+"""In which the elements of images may lie."""
+
 SUPPORTED_ALGORITHMS: dict[str, list[str]] = _core.algorithms()
 """The operations and the algorithms of each, from the core's registry."""
 

@@ -16,8 +16,10 @@ class Problem:
         dtype: of the output, "float32" or another.
         inputs: the shape of each input.
         input_dtypes: the dtype of each input.
+        input_layouts: the layout of each input, "dense" but for those that an algorithm takes.
         weights: the shape of each weight; None for an absent bias.
         output: the output's shape.
+        output_layout: the output's layout.
         attributes: the operation's hyper-parameters, by torch's names.
         threads: how many threads it may use.
 
@@ -28,8 +30,8 @@ class Problem:
     """
 
     __slots__ = (
-        *("_fields", "attributes", "dtype", "input_dtypes"),
-        *("inputs", "op", "output", "threads", "weights"),
+        *("_fields", "attributes", "dtype", "input_dtypes", "input_layouts"),
+        *("inputs", "op", "output", "output_layout", "threads", "weights"),
     )
 
     def __init__(self, description: tuple[Any, ...]) -> None:
@@ -39,8 +41,10 @@ class Problem:
             "dtype": output.dtype,
             "inputs": tuple(spec.shape for spec in inputs),
             "input_dtypes": tuple(spec.dtype for spec in inputs),
+            "input_layouts": tuple(spec.layout for spec in inputs),
             "weights": tuple(spec if spec is None else spec.shape for spec in weights),
             "output": output.shape,
+            "output_layout": output.layout,
             "attributes": MappingProxyType(attributes),
             "threads": threads,
         }

@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
+from ai3.ops import LAYOUTS as LAYOUTS
 from ai3.validation import layouts
 from test.compare import in_own_dtype
 
 T = TypeVar("T")
-
-LAYOUTS = layouts.LAYOUTS
 
 
 def make_problem(

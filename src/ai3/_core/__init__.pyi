@@ -253,11 +253,12 @@ def plan_memory(lifetimes: Sequence[tuple[int, int, int]]) -> tuple[list[int], i
     take. A lifetime is (bytes, first step, last step).
     """
 
-def add_algorithm(op: str, name: str, torch: bool, answers: object) -> None:
+def add_algorithm(op: str, name: str, torch: bool, layouts: Sequence[str], answers: object) -> None:
     """
     Adds an algorithm, or puts it in the place of one that was added under that name.
     `answers` has refusal, workspace_bytes and cost of a description, and plan of that and the
-    weights, which makes a function of inputs, output and workspace. Arrays are torch's or NumPy's.
+    weights, which makes a function of inputs, output and workspace. Arrays are torch's or NumPy's,
+    images dense or in these layouts.
     """
 
 def load_algorithm(op: str, name: str, path: str) -> None:

@@ -16,6 +16,7 @@ constexpr bool adaptiveavgpool2d_is_default = false;
 // that output row oh covers, begin and count (see ops/adaptiveavgpool2d/op.hpp).
 // T is float or double; to serve only one of them write an overload without the template. Must not
 // throw. parallel_for of core/parallel.hpp spreads work over problem.threads threads.
+// core/custom.hpp tells what else may be said of the function.
 template <typename T>
 void adaptiveavgpool2d(const AdaptiveAvgPool2d& problem, const T* input, T* output) = delete;
 

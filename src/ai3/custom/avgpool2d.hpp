@@ -15,6 +15,7 @@ constexpr bool avgpool2d_is_default = false;
 // divisor_h(oh), divisor_w(ow) (see ops/avgpool2d/op.hpp).
 // T is float or double; to serve only one of them write an overload without the template. Must not
 // throw. parallel_for of core/parallel.hpp spreads work over problem.threads threads.
+// core/custom.hpp tells what else may be said of the function.
 template <typename T>
 void avgpool2d(const AvgPool2d& problem, const T* input, T* output) = delete;
 

@@ -17,6 +17,7 @@ constexpr bool conv2d_is_default = false;
 // pad_top, pad_left, padding_mode, groups (see ops/conv2d/op.hpp). T is float or double; to serve
 // only one of them write an overload without the template. Must not throw. parallel_for of
 // core/parallel.hpp spreads work over problem.threads threads.
+// core/custom.hpp tells what else may be said of the function.
 template <typename T>
 void conv2d(const Conv2d& problem, const T* input, const T* weight, const T* bias,
             T* output) = delete;

@@ -13,6 +13,7 @@ constexpr bool flatten_is_default = false;
 //   output problem.shape, the same number of elements, to be written whole
 // T is float or double; to serve only one of them write an overload without the template. Must not
 // throw. parallel_ranges of core/parallel.hpp spreads work over problem.threads threads.
+// core/custom.hpp tells what else may be said of the function.
 template <typename T>
 void flatten(const Flatten& problem, const T* input, T* output) = delete;
 

@@ -16,6 +16,7 @@ constexpr bool linear_is_default = false;
 // `problem` has these extents by the same names (see ops/linear/op.hpp).
 // T is float or double; to serve only one of them write an overload without the template. Must not
 // throw. parallel_for of core/parallel.hpp spreads work over problem.threads threads.
+// core/custom.hpp tells what else may be said of the function.
 template <typename T>
 void linear(const Linear& problem, const T* input, const T* weight, const T* bias,
             T* output) = delete;

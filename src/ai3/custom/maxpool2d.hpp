@@ -15,6 +15,7 @@ constexpr bool maxpool2d_is_default = false;
 // dilation_h, dilation_w (see ops/maxpool2d/window.hpp).
 // T is float or double; to serve only one of them write an overload without the template. Must not
 // throw. parallel_for of core/parallel.hpp spreads work over problem.threads threads.
+// core/custom.hpp tells what else may be said of the function.
 template <typename T>
 void maxpool2d(const MaxPool2d& problem, const T* input, T* output) = delete;
 

@@ -13,6 +13,7 @@ constexpr bool relu_is_default = false;
 //   output the same, to be written whole
 // T is float or double; to serve only one of them write an overload without the template. Must not
 // throw. parallel_ranges of core/parallel.hpp spreads work over problem.threads threads.
+// core/custom.hpp tells what else may be said of the function.
 template <typename T>
 void relu(const Relu& problem, const T* input, T* output) = delete;
 

@@ -12,8 +12,7 @@ from ai3 import _core
 from ai3.graph.graph import CONSTANT, Graph, Node
 from ai3.graph.specialize import REAL, problem_of
 from ai3.graph.weights import WeightStore
-
-LAYOUTS = ("dense", "blocked", "channels_last")
+from ai3.ops import LAYOUTS
 
 WRITES_ANY = ("conv2d", "permute")
 """Operations with an attribute `output_layout`; others write the layout that they read."""
@@ -143,8 +142,6 @@ def _options(node: Node, graph: Graph, weights: WeightStore, narrow: bool) -> It
         return
     problem = problem_of(node, graph.specs, weights)
     yield replace(dense, cost=_estimate(problem, node.algorithm))
-    if not problem.fusible(node.algorithm):
-        return
     layouts = LAYOUTS if any(images) else ("dense",)
     outputs: tuple[str | None, ...] = layouts if node.op in WRITES_ANY else (None,)
     dtypes = [(specs[0].dtype, output.dtype)]

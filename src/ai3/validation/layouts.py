@@ -6,8 +6,6 @@ import numpy as np
 
 from ai3 import _core
 
-LAYOUTS = ("dense", "channels_last", "blocked")
-
 
 def to_memory(x: Any, layout: str, block: int | None = None) -> Any:
     """The memory of an image (N, C, H, W) or (C, H, W) in a layout, as a dense array; a last block

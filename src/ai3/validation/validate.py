@@ -14,10 +14,9 @@ from typing import Any
 
 from ai3 import algorithms
 from ai3.errors import WrongResultError, unknown_name
-from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.ops import LAYOUTS, SUPPORTED_ALGORITHMS
 from ai3.validation.case import Case, Randomly
 from ai3.validation.cases import SUITES
-from ai3.validation.layouts import LAYOUTS
 from ai3.validation.shrink import shrunk
 from ai3.validation.speed import Speed, chart, groups_of, measured
 from ai3.validation.trial import STRIDES, VALUES, Outcome, Trial, attempt

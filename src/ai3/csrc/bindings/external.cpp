@@ -3,6 +3,9 @@
 
 #include <dlfcn.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
 
 #include "bindings/array.hpp"
 
@@ -44,16 +47,44 @@ nb::tuple description_of(const Problem& problem) {
                           problem.output(), attributes, problem.threads());
 }
 
+// How an image (..., C, H, W) of which the channels are last, or in blocks, is seen: as
+// (..., C, H, W) with strides, or as the memory's (..., blocks, H, W, channels of a block).
+struct Extents {
+    std::vector<std::size_t> shape;
+    std::vector<std::int64_t> strides;
+
+    explicit Extents(const Spec& spec) : shape(spec.shape.begin(), spec.shape.end()) {
+        if (spec.layout == Layout::dense) return;
+        const std::size_t channels = shape.size() - 3;
+        if (spec.layout == Layout::blocked) {
+            const auto block = std::size_t(channel_block(spec.dtype));
+            shape[channels] = (shape[channels] + block - 1) / block;
+            shape.push_back(block);
+            return;
+        }
+        std::vector<std::size_t> inner_first{channels, channels + 2, channels + 1};
+        for (std::size_t dim = channels; dim-- > 0;) inner_first.push_back(dim);
+        strides.resize(shape.size());
+        std::int64_t stride = 1;
+        for (const std::size_t dim : inner_first) {
+            strides[dim] = stride;
+            stride *= std::int64_t(shape[dim]);
+        }
+    }
+};
+
 // The memory as an array, which `owner`, where there is one, keeps alive.
 template <typename Framework>
 nb::object view(const void* data, const Spec& spec, bool writable, nb::handle owner) {
-    const std::vector<std::size_t> shape(spec.shape.begin(), spec.shape.end());
+    const Extents extents(spec);
+    const auto& shape = extents.shape;
+    const std::int64_t* strides = extents.strides.empty() ? nullptr : extents.strides.data();
     void* memory = const_cast<void*>(data);
     const auto cast = [](auto array) { return nb::cast(array, nb::rv_policy::reference); };
     if (writable)
-        return cast(nb::ndarray<Framework>(memory, shape.size(), shape.data(), owner, nullptr,
+        return cast(nb::ndarray<Framework>(memory, shape.size(), shape.data(), owner, strides,
                                            dlpack_dtype(spec.dtype)));
-    return cast(nb::ndarray<Framework, nb::ro>(memory, shape.size(), shape.data(), owner, nullptr,
+    return cast(nb::ndarray<Framework, nb::ro>(memory, shape.size(), shape.data(), owner, strides,
                                                dlpack_dtype(spec.dtype)));
 }
 
@@ -65,13 +96,20 @@ nb::object view(bool torch, const void* data, const Spec& spec, bool writable,
 
 class InPython final : public External {
   public:
-    InPython(std::string name, bool torch, nb::object answers)
-        : name_(std::move(name)), torch_(torch), answers_(std::move(answers)) {}
+    InPython(std::string name, bool torch, std::vector<Layout> layouts, nb::object answers)
+        : name_(std::move(name)),
+          torch_(torch),
+          layouts_(std::move(layouts)),
+          answers_(std::move(answers)) {}
     // It lives as long as the process, beyond the interpreter.
     ~InPython() override { answers_.release(); }
 
     std::string_view name() const override { return name_; }
 
+    bool takes(Layout layout) const override {
+        return layout == Layout::dense ||
+               std::find(layouts_.begin(), layouts_.end(), layout) != layouts_.end();
+    }
     std::string refusal(const Problem& problem) const override {
         nb::gil_scoped_acquire acquire;
         return nb::cast<std::string>(answers_.attr("refusal")(description_of(problem)));
@@ -89,6 +127,7 @@ class InPython final : public External {
   private:
     std::string name_;
     bool torch_;
+    std::vector<Layout> layouts_;
     nb::object answers_;
 };
 
@@ -145,14 +184,19 @@ std::unique_ptr<Plan> InPython::plan(const Problem& problem) const {
 void bind_external(nb::module_& module) {
     module.def(
         "add_algorithm",
-        [](const std::string& op, const std::string& name, bool torch, nb::object answers) {
-            operation(op).add(std::make_unique<InPython>(name, torch, std::move(answers)));
+        [](const std::string& op, const std::string& name, bool torch,
+           const std::vector<std::string>& layouts, nb::object answers) {
+            std::vector<Layout> taken;
+            for (const std::string& layout : layouts)
+                taken.push_back(layout_from(layout, Shape{1, 1, 1, 1}));
+            operation(op).add(
+                std::make_unique<InPython>(name, torch, std::move(taken), std::move(answers)));
         },
-        nb::arg("op"), nb::arg("name"), nb::arg("torch"), nb::arg("answers"),
+        nb::arg("op"), nb::arg("name"), nb::arg("torch"), nb::arg("layouts"), nb::arg("answers"),
         "Adds an algorithm, or puts it in the place of one that was added under that name.\n"
         "`answers` has refusal, workspace_bytes and cost of a description, and plan of that and "
         "the\nweights, which makes a function of inputs, output and workspace. Arrays are torch's "
-        "or NumPy's.");
+        "or NumPy's,\nimages dense or in these layouts.");
     module.def(
         "load_algorithm",
         [](const std::string& op, const std::string& name, const std::string& path) {

@@ -56,13 +56,16 @@ const NamedAlgorithm& Problem::at(std::string_view algorithm) const {
 std::string Problem::resolve(std::string_view algorithm) const {
     if (const auto narrow = InBfloat16::of(*this, algorithm)) return narrow->name();
     if (algorithm == "default") {
+        const auto added = algorithms_.added();
+        for (const NamedAlgorithm* own : added)
+            if (own->preferred() && refusal_of_any(*own).empty()) return std::string(own->name());
         std::string_view chosen = choose();
         double least = std::numeric_limits<double>::infinity();
-        for (const External* external : algorithms_.externals()) {
-            const double cycles = cost_of_any(*external);
+        for (const NamedAlgorithm* own : added) {
+            const double cycles = cost_of_any(*own);
             if (!std::isfinite(cycles)) continue;
             if (std::isinf(least)) least = cost_of(algorithms_.at(chosen));
-            if (cycles < least) least = cycles, chosen = external->name();
+            if (cycles < least) least = cycles, chosen = own->name();
         }
         return std::string(chosen);
     }
@@ -91,12 +94,25 @@ bool Problem::fusible(std::string_view algorithm) const {
     return InBfloat16::is_name(algorithm) || at(algorithm).built_in();
 }
 
+namespace {
+
+// What is said where another layout is given.
+std::string layouts_of(const External& algorithm) {
+    std::string names;
+    for (const Layout layout : {Layout::dense, Layout::channels_last, Layout::blocked})
+        if (algorithm.takes(layout))
+            names += (names.empty() ? "" : " and ") + std::string(name_of(layout));
+    return "it takes " + names + " arrays";
+}
+
+}  // namespace
+
 std::string Problem::refusal_of_any(const NamedAlgorithm& algorithm) const {
     const External* own = external(algorithm);
     if (!own) return refusal_of(algorithm);
-    bool dense = output().layout == Layout::dense;
-    for (const Spec& input : inputs_) dense = dense && input.layout == Layout::dense;
-    return dense ? own->refusal(*this) : "it takes dense arrays";
+    bool fits = own->takes(output().layout);
+    for (const Spec& input : inputs_) fits = fits && own->takes(input.layout);
+    return fits ? own->refusal(*this) : layouts_of(*own);
 }
 
 std::size_t Problem::workspace_of_any(const NamedAlgorithm& algorithm) const {

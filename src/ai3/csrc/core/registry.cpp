@@ -38,11 +38,11 @@ std::vector<std::string> AlgorithmTable::names() const {
     return {names.begin(), names.end()};
 }
 
-std::vector<const External*> AlgorithmTable::externals() const {
+std::vector<const NamedAlgorithm*> AlgorithmTable::added() const {
     std::lock_guard lock(mutex_);
-    std::vector<const External*> found;
+    std::vector<const NamedAlgorithm*> found;
     for (const auto& [name, algorithm] : algorithms_)
-        if (algorithm->external()) found.push_back(algorithm->external());
+        if (!algorithm->built_in()) found.push_back(algorithm.get());
     return found;
 }
 

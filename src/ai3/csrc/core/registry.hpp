@@ -20,6 +20,8 @@ class NamedAlgorithm {
     virtual std::string_view name() const = 0;
     // Whether passes may give it more to do than the operation itself, in whatever layout.
     virtual bool built_in() const { return true; }
+    // Whether "default" stands for it wherever it can do the problem.
+    virtual bool preferred() const { return false; }
     // Whether it computes with bfloat16 itself, as the operation's type describes it; else it is
     // given float32.
     virtual bool takes_bfloat16() const { return false; }
@@ -44,7 +46,8 @@ class AlgorithmTable {
     std::vector<std::string> names() const;
     // Throws std::invalid_argument where there is none of that name.
     const NamedAlgorithm& at(std::string_view name) const;
-    std::vector<const External*> externals() const;
+    // Those that are not built in.
+    std::vector<const NamedAlgorithm*> added() const;
     // Those of finite cost, the least first.
     std::vector<std::pair<std::string_view, double>> ranking(
         const std::function<double(const NamedAlgorithm&)>& cost) const;

@@ -24,11 +24,14 @@ class Loaded final : public External {
 
     std::string_view name() const override { return name_; }
 
+    bool takes(Layout) const override { return true; }  // its refusal tells
     std::string refusal(const Problem& problem) const override {
         return own(problem)->refusal("custom");
     }
-    std::size_t workspace_bytes(const Problem&) const override { return 0; }
-    double cost(const Problem&) const override { return std::numeric_limits<double>::infinity(); }
+    std::size_t workspace_bytes(const Problem& problem) const override {
+        return own(problem)->workspace_bytes("custom");
+    }
+    double cost(const Problem& problem) const override { return own(problem)->cost("custom"); }
 
     std::unique_ptr<Plan> plan(const Problem& problem) const override {
         std::shared_ptr<const Problem> mine = own(problem);
@@ -41,8 +44,10 @@ class Loaded final : public External {
 
   private:
     static std::unique_ptr<Problem> own(const Problem& problem) {
-        return Operation::all().begin()->second->problem(problem.inputs(), problem.shared_weights(),
-                                                         problem.attributes(), problem.threads());
+        return Operation::all()
+            .find(problem.op())
+            ->second->problem(problem.inputs(), problem.shared_weights(), problem.attributes(),
+                              problem.threads());
     }
 
     std::string name_;

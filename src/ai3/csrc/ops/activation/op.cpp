@@ -1,5 +1,16 @@
 #include "ops/activation/op.hpp"
 
+#include "core/custom.hpp"
+#include "custom/elu.hpp"
+#include "custom/gelu.hpp"
+#include "custom/hardsigmoid.hpp"
+#include "custom/hardswish.hpp"
+#include "custom/leaky_relu.hpp"
+#include "custom/relu6.hpp"
+#include "custom/sigmoid.hpp"
+#include "custom/silu.hpp"
+#include "custom/tanh.hpp"
+
 namespace ai3 {
 
 namespace {
@@ -44,6 +55,15 @@ void ActivationProblem::reference(const void* const* inputs, const WeightSet&, v
 
 namespace {
 const ForEachActivation<OperationOf> operations;
+AI3_REGISTER_CUSTOM(relu6, ActivationOf<Activation::relu6>, 1, 0);
+AI3_REGISTER_CUSTOM(leaky_relu, ActivationOf<Activation::leaky_relu>, 1, 0);
+AI3_REGISTER_CUSTOM(silu, ActivationOf<Activation::silu>, 1, 0);
+AI3_REGISTER_CUSTOM(hardswish, ActivationOf<Activation::hardswish>, 1, 0);
+AI3_REGISTER_CUSTOM(hardsigmoid, ActivationOf<Activation::hardsigmoid>, 1, 0);
+AI3_REGISTER_CUSTOM(sigmoid, ActivationOf<Activation::sigmoid>, 1, 0);
+AI3_REGISTER_CUSTOM(tanh, ActivationOf<Activation::tanh>, 1, 0);
+AI3_REGISTER_CUSTOM(gelu, ActivationOf<Activation::gelu>, 1, 0);
+AI3_REGISTER_CUSTOM(elu, ActivationOf<Activation::elu>, 1, 0);
 }  // namespace
 
 }  // namespace ai3

@@ -33,19 +33,9 @@ void AdaptiveAvgPool2d::reference(const void* const* inputs, const WeightSet&, v
     });
 }
 
-std::string_view AdaptiveAvgPool2d::choose(const AdaptiveAvgPool2d& problem) {
-    return prefers_custom(problem, custom::adaptiveavgpool2d_is_default) ? "custom" : "direct";
-}
-
 namespace {
 const OperationOf<AdaptiveAvgPool2d> operation;
-const RegisterCustom<AdaptiveAvgPool2d, custom::adaptiveavgpool2d_is_default> registered_custom{
-    []<typename T>(T, const AdaptiveAvgPool2d& problem, const void* const* inputs, const WeightSet&,
-                   void* output) -> decltype(custom::adaptiveavgpool2d(problem, (const T*)nullptr,
-                                                                       (T*)nullptr)) {
-        custom::adaptiveavgpool2d(problem, static_cast<const T*>(inputs[0]),
-                                  static_cast<T*>(output));
-    }};
+AI3_REGISTER_CUSTOM(adaptiveavgpool2d, AdaptiveAvgPool2d, 1, 0);
 }  // namespace
 
 }  // namespace ai3

@@ -1,5 +1,10 @@
 #include "ops/arithmetic/op.hpp"
 
+#include "core/custom.hpp"
+#include "custom/add.hpp"
+#include "custom/div.hpp"
+#include "custom/mul.hpp"
+#include "custom/sub.hpp"
 #include "kernels/broadcast.hpp"
 
 namespace ai3 {
@@ -53,6 +58,10 @@ void ArithmeticProblem::reference(const void* const* inputs, const WeightSet&, v
 
 namespace {
 const ForEachArithmetic<OperationOf> operations;
+AI3_REGISTER_CUSTOM(add, ArithmeticOf<Arithmetic::add>, 2, 0);
+AI3_REGISTER_CUSTOM(sub, ArithmeticOf<Arithmetic::sub>, 2, 0);
+AI3_REGISTER_CUSTOM(mul, ArithmeticOf<Arithmetic::mul>, 2, 0);
+AI3_REGISTER_CUSTOM(div, ArithmeticOf<Arithmetic::div>, 2, 0);
 }  // namespace
 
 }  // namespace ai3

@@ -29,18 +29,9 @@ void AvgPool2d::reference(const void* const* inputs, const WeightSet&, void* out
     });
 }
 
-std::string_view AvgPool2d::choose(const AvgPool2d& problem) {
-    return prefers_custom(problem, custom::avgpool2d_is_default) ? "custom" : "direct";
-}
-
 namespace {
 const OperationOf<AvgPool2d> operation;
-const RegisterCustom<AvgPool2d, custom::avgpool2d_is_default> registered_custom{
-    []<typename T>(
-        T, const AvgPool2d& problem, const void* const* inputs, const WeightSet&,
-        void* output) -> decltype(custom::avgpool2d(problem, (const T*)nullptr, (T*)nullptr)) {
-        custom::avgpool2d(problem, static_cast<const T*>(inputs[0]), static_cast<T*>(output));
-    }};
+AI3_REGISTER_CUSTOM(avgpool2d, AvgPool2d, 1, 0);
 }  // namespace
 
 }  // namespace ai3

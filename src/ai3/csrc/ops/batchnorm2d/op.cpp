@@ -4,7 +4,10 @@
 #include <array>
 #include <cmath>
 
+#include "core/custom.hpp"
 #include "core/mixed.hpp"
+#include "custom/batch_norm.hpp"
+#include "custom/batchnorm2d.hpp"
 
 namespace ai3 {
 
@@ -90,6 +93,8 @@ void BatchNorm2d::reference(const void* const* inputs, const WeightSet& weights,
 namespace {
 const OperationOf<BatchNorm2d> images;
 const OperationOf<BatchNorm> any;
+AI3_REGISTER_CUSTOM(batchnorm2d, BatchNorm2d, 1, 4);
+AI3_REGISTER_CUSTOM(batch_norm, BatchNorm, 1, 4);
 }  // namespace
 
 }  // namespace ai3

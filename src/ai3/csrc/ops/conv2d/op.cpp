@@ -174,27 +174,13 @@ void Conv2d::reference(const void* const* inputs, const WeightSet& weights, void
     });
 }
 
-std::string_view Conv2d::choose(const Conv2d& problem) {
-    if (prefers_custom(problem, custom::conv2d_is_default)) return "custom";
-    return guess(problem);
-}
-
 std::string_view Conv2d::guess(const Conv2d& problem) {
     return Registry<Conv2d>::instance().cheapest(problem, "direct");
 }
 
 namespace {
 const OperationOf<Conv2d> operation;
-const RegisterCustom<Conv2d, custom::conv2d_is_default> registered_custom{
-    []<typename T>(
-        T, const Conv2d& problem, const void* const* inputs, const WeightSet& weights,
-        void* output) -> decltype(custom::conv2d(problem, (const T*)nullptr, (const T*)nullptr,
-                                                 (const T*)nullptr, (T*)nullptr)) {
-        T* out = static_cast<T*>(output);
-        custom::conv2d(problem, static_cast<const T*>(inputs[0]), weights.data<T>(0),
-                       weights.data<T>(1), out);
-        apply(problem.epilogue(inputs, out), out, problem.output().held(), problem.threads);
-    }};
+AI3_REGISTER_CUSTOM(conv2d, Conv2d, 1, 2);
 }  // namespace
 
 }  // namespace ai3

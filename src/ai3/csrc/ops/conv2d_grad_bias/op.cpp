@@ -1,5 +1,8 @@
 #include "ops/conv2d_grad_bias/op.hpp"
 
+#include "core/custom.hpp"
+#include "custom/conv2d_grad_bias.hpp"
+
 namespace ai3 {
 
 Conv2dGradBias::Conv2dGradBias(const std::vector<Spec>& inputs, const WeightSet&, const Attributes&,
@@ -31,6 +34,7 @@ void Conv2dGradBias::reference(const void* const* inputs, const WeightSet&, void
 
 namespace {
 const OperationOf<Conv2dGradBias> operation;
+AI3_REGISTER_CUSTOM(conv2d_grad_bias, Conv2dGradBias, 1, 0);
 }  // namespace
 
 }  // namespace ai3

@@ -2,6 +2,9 @@
 
 #include <numeric>
 
+#include "core/custom.hpp"
+#include "custom/conv2d_grad_input.hpp"
+
 namespace ai3 {
 
 namespace {
@@ -156,6 +159,7 @@ std::string_view Conv2dGradInput::choose(const Conv2dGradInput& problem) {
 
 namespace {
 const OperationOf<Conv2dGradInput> operation;
+AI3_REGISTER_CUSTOM(conv2d_grad_input, Conv2dGradInput, 1, 1);
 }  // namespace
 
 }  // namespace ai3

@@ -1,5 +1,8 @@
 #include "ops/conv2d_grad_weight/op.hpp"
 
+#include "core/custom.hpp"
+#include "custom/conv2d_grad_weight.hpp"
+
 namespace ai3 {
 
 namespace {
@@ -82,6 +85,7 @@ std::string_view Conv2dGradWeight::choose(const Conv2dGradWeight& problem) {
 
 namespace {
 const OperationOf<Conv2dGradWeight> operation;
+AI3_REGISTER_CUSTOM(conv2d_grad_weight, Conv2dGradWeight, 2, 0);
 }  // namespace
 
 }  // namespace ai3

@@ -1,5 +1,8 @@
 #include "ops/conv_transpose2d/op.hpp"
 
+#include "core/custom.hpp"
+#include "custom/conv_transpose2d.hpp"
+
 namespace ai3 {
 
 namespace {
@@ -74,6 +77,7 @@ void ConvTranspose2d::reference(const void* const* inputs, const WeightSet& weig
 
 namespace {
 const OperationOf<ConvTranspose2d> operation;
+AI3_REGISTER_CUSTOM(conv_transpose2d, ConvTranspose2d, 1, 2);
 }  // namespace
 
 }  // namespace ai3

@@ -40,18 +40,9 @@ void Flatten::reference(const void* const* inputs, const WeightSet&, void* outpu
     for (std::size_t i = 0; i < std::size_t(size) * size_of(dtype); ++i) out[i] = input[i];
 }
 
-std::string_view Flatten::choose(const Flatten& problem) {
-    return prefers_custom(problem, custom::flatten_is_default) ? "custom" : "direct";
-}
-
 namespace {
 const OperationOf<Flatten> operation;
-const RegisterCustom<Flatten, custom::flatten_is_default> registered_custom{
-    []<typename T>(
-        T, const Flatten& problem, const void* const* inputs, const WeightSet&,
-        void* output) -> decltype(custom::flatten(problem, (const T*)nullptr, (T*)nullptr)) {
-        custom::flatten(problem, static_cast<const T*>(inputs[0]), static_cast<T*>(output));
-    }};
+AI3_REGISTER_CUSTOM(flatten, Flatten, 1, 0);
 }  // namespace
 
 }  // namespace ai3

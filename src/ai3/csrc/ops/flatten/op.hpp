@@ -17,7 +17,7 @@ struct Flatten {
 
     Spec output() const { return {dtype, shape}; }
     void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
-    static std::string_view choose(const Flatten& problem);
+    static std::string_view choose(const Flatten&) { return "direct"; }
 
     DType dtype;
     Shape shape;

@@ -2,6 +2,9 @@
 
 #include <cmath>
 
+#include "core/custom.hpp"
+#include "custom/group_norm.hpp"
+
 namespace ai3 {
 
 GroupNorm::GroupNorm(const std::vector<Spec>& inputs, const WeightSet& weights,
@@ -53,6 +56,7 @@ void GroupNorm::reference(const void* const* inputs, const WeightSet& weights, v
 
 namespace {
 const OperationOf<GroupNorm> operation;
+AI3_REGISTER_CUSTOM(group_norm, GroupNorm, 1, 2);
 }  // namespace
 
 }  // namespace ai3

@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 
+#include "core/custom.hpp"
+#include "custom/interpolate.hpp"
 #include "kernels/remap.hpp"
 
 namespace ai3 {
@@ -133,6 +135,7 @@ void Interpolate::reference(const void* const* inputs, const WeightSet&, void* o
 
 namespace {
 const OperationOf<Interpolate> operation;
+AI3_REGISTER_CUSTOM(interpolate, Interpolate, 1, 0);
 }  // namespace
 
 }  // namespace ai3

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/custom.hpp"
+#include "custom/layer_norm.hpp"
+
 namespace ai3 {
 
 LayerNorm::LayerNorm(const std::vector<Spec>& inputs, const WeightSet& weights,
@@ -51,6 +54,7 @@ void LayerNorm::reference(const void* const* inputs, const WeightSet& weights, v
 
 namespace {
 const OperationOf<LayerNorm> operation;
+AI3_REGISTER_CUSTOM(layer_norm, LayerNorm, 1, 2);
 }  // namespace
 
 }  // namespace ai3

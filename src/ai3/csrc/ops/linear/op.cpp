@@ -69,7 +69,6 @@ void Linear::reference(const void* const* inputs, const WeightSet& weights, void
 }
 
 std::string_view Linear::choose(const Linear& problem) {
-    if (prefers_custom(problem, custom::linear_is_default)) return "custom";
     // An estimate of "strassen" is finite where it gains.
     const auto& known = Registry<Linear>::instance();
     return std::isfinite(known.cost(known.at("strassen"), problem)) ? "strassen" : "direct";
@@ -77,16 +76,7 @@ std::string_view Linear::choose(const Linear& problem) {
 
 namespace {
 const OperationOf<Linear> operation;
-const RegisterCustom<Linear, custom::linear_is_default> registered_custom{
-    []<typename T>(
-        T, const Linear& problem, const void* const* inputs, const WeightSet& weights,
-        void* output) -> decltype(custom::linear(problem, (const T*)nullptr, (const T*)nullptr,
-                                                 (const T*)nullptr, (T*)nullptr)) {
-        T* out = static_cast<T*>(output);
-        custom::linear(problem, static_cast<const T*>(inputs[0]), weights.data<T>(0),
-                       weights.data<T>(1), out);
-        apply(problem.epilogue(inputs, out), out, problem.M * problem.OC, problem.threads);
-    }};
+AI3_REGISTER_CUSTOM(linear, Linear, 1, 2);
 }  // namespace
 
 }  // namespace ai3

@@ -2,6 +2,9 @@
 
 #include <cmath>
 
+#include "core/custom.hpp"
+#include "custom/local_response_norm.hpp"
+
 namespace ai3 {
 
 LocalResponseNorm::LocalResponseNorm(const std::vector<Spec>& inputs, const WeightSet& weights,
@@ -43,6 +46,7 @@ void LocalResponseNorm::reference(const void* const* inputs, const WeightSet&, v
 
 namespace {
 const OperationOf<LocalResponseNorm> operation;
+AI3_REGISTER_CUSTOM(local_response_norm, LocalResponseNorm, 1, 0);
 }  // namespace
 
 }  // namespace ai3

@@ -1,6 +1,8 @@
 #include "ops/matmul/op.hpp"
 
+#include "core/custom.hpp"
 #include "core/shape.hpp"
+#include "custom/matmul.hpp"
 
 namespace ai3 {
 
@@ -64,6 +66,7 @@ void Matmul::reference(const void* const* inputs, const WeightSet&, void* output
 
 namespace {
 const OperationOf<Matmul> operation;
+AI3_REGISTER_CUSTOM(matmul, Matmul, 2, 0);
 }  // namespace
 
 }  // namespace ai3

@@ -30,18 +30,9 @@ void MaxPool2d::reference(const void* const* inputs, const WeightSet&, void* out
     });
 }
 
-std::string_view MaxPool2d::choose(const MaxPool2d& problem) {
-    return prefers_custom(problem, custom::maxpool2d_is_default) ? "custom" : "direct";
-}
-
 namespace {
 const OperationOf<MaxPool2d> operation;
-const RegisterCustom<MaxPool2d, custom::maxpool2d_is_default> registered_custom{
-    []<typename T>(
-        T, const MaxPool2d& problem, const void* const* inputs, const WeightSet&,
-        void* output) -> decltype(custom::maxpool2d(problem, (const T*)nullptr, (T*)nullptr)) {
-        custom::maxpool2d(problem, static_cast<const T*>(inputs[0]), static_cast<T*>(output));
-    }};
+AI3_REGISTER_CUSTOM(maxpool2d, MaxPool2d, 1, 0);
 }  // namespace
 
 }  // namespace ai3

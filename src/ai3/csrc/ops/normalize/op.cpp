@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "core/custom.hpp"
 #include "core/shape.hpp"
+#include "custom/normalize.hpp"
 
 namespace ai3 {
 
@@ -38,6 +40,7 @@ void Normalize::reference(const void* const* inputs, const WeightSet&, void* out
 
 namespace {
 const OperationOf<Normalize> operation;
+AI3_REGISTER_CUSTOM(normalize, Normalize, 1, 0);
 }  // namespace
 
 }  // namespace ai3

@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "core/custom.hpp"
 #include "core/shape.hpp"
+#include "custom/recurrence.hpp"
 
 namespace ai3 {
 
@@ -136,6 +138,7 @@ void Recurrence::reference(const void* const* inputs, const WeightSet& weights,
 
 namespace {
 const OperationOf<Recurrence> operation;
+AI3_REGISTER_CUSTOM(recurrence, Recurrence, 3, 3);
 }  // namespace
 
 }  // namespace ai3

@@ -2,7 +2,11 @@
 
 #include <cmath>
 
+#include "core/custom.hpp"
 #include "core/shape.hpp"
+#include "custom/amax.hpp"
+#include "custom/mean.hpp"
+#include "custom/sum.hpp"
 
 namespace ai3 {
 
@@ -94,6 +98,9 @@ void ReductionProblem::reference(const void* const* inputs, const WeightSet&, vo
 
 namespace {
 const ForEachReduction<OperationOf> operations;
+AI3_REGISTER_CUSTOM(mean, ReductionOf<Reduction::mean>, 1, 0);
+AI3_REGISTER_CUSTOM(sum, ReductionOf<Reduction::sum>, 1, 0);
+AI3_REGISTER_CUSTOM(amax, ReductionOf<Reduction::amax>, 1, 0);
 }  // namespace
 
 }  // namespace ai3

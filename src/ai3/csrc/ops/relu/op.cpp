@@ -25,18 +25,9 @@ void Relu::reference(const void* const* inputs, const WeightSet&, void* output) 
     });
 }
 
-std::string_view Relu::choose(const Relu& problem) {
-    return prefers_custom(problem, custom::relu_is_default) ? "custom" : "direct";
-}
-
 namespace {
 const OperationOf<Relu> operation;
-const RegisterCustom<Relu, custom::relu_is_default> registered_custom{
-    []<typename T>(
-        T, const Relu& problem, const void* const* inputs, const WeightSet&,
-        void* output) -> decltype(custom::relu(problem, (const T*)nullptr, (T*)nullptr)) {
-        custom::relu(problem, static_cast<const T*>(inputs[0]), static_cast<T*>(output));
-    }};
+AI3_REGISTER_CUSTOM(relu, Relu, 1, 0);
 }  // namespace
 
 }  // namespace ai3

@@ -17,7 +17,7 @@ struct Relu {
     Spec output() const { return spec; }
     bool dense() const { return spec.layout == Layout::dense; }
     void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
-    static std::string_view choose(const Relu& problem);
+    static std::string_view choose(const Relu&) { return "direct"; }
 
     DType dtype;
     Spec spec;

@@ -72,7 +72,8 @@ class AttentionPlan final : public Plan {
         const T* query = static_cast<const T*>(inputs[0]) + i * p.L * p.E;
         const T* key = static_cast<const T*>(inputs[1]) + i * p.S * p.E;
         const T* value = static_cast<const T*>(inputs[2]) + i * p.S * p.EV;
-        const T* mask = p.has_mask ? static_cast<const T*>(inputs[3]) + p.mask_offset(i) : nullptr;
+        const T* mask =
+            p.has_mask() ? static_cast<const T*>(inputs[3]) + p.mask_offset(i) : nullptr;
         States states;
         for (Index s = 0; s == 0 || s < p.keys(last - 1); s += block) {
             const Index n = std::min(block, p.S - s);

@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "core/custom.hpp"
 #include "core/shape.hpp"
+#include "custom/scaled_dot_product_attention.hpp"
 
 namespace ai3 {
 
@@ -38,8 +40,8 @@ ScaledDotProductAttention::ScaledDotProductAttention(const std::vector<Spec>& in
 
     scores_shape = query;
     scores_shape.back() = S;
-    has_mask = inputs.size() == 4;
-    if (has_mask) {
+    given = inputs.size();
+    if (has_mask()) {
         if (is_causal) refuse("takes a mask or is_causal, not both");
         if (inputs[3].shape.size() > rank ||
             broadcast_shape(op, inputs[3].shape, scores_shape) != scores_shape)
@@ -67,7 +69,7 @@ void ScaledDotProductAttention::reference(const void* const* inputs, const Weigh
             for (Index l = 0; l < L; ++l) {
                 const T* query = input(0) + (i * L + l) * E;
                 const T* mask = nullptr;
-                if (has_mask)
+                if (has_mask())
                     mask = input(3) + mask_offset(i) + l * mask_strides[mask_strides.size() - 2];
                 double most = -INFINITY, total = 0;
                 for (Index s = 0; s < keys(l); ++s) {
@@ -95,6 +97,7 @@ void ScaledDotProductAttention::reference(const void* const* inputs, const Weigh
 
 namespace {
 const OperationOf<ScaledDotProductAttention> operation;
+AI3_REGISTER_CUSTOM(scaled_dot_product_attention, ScaledDotProductAttention, 4, 0);
 }  // namespace
 
 }  // namespace ai3

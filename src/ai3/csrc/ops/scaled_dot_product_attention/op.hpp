@@ -22,13 +22,15 @@ struct ScaledDotProductAttention {
 
     // Keys that query l may see, and the mask's elements for item i of the batch.
     Index keys(Index l) const { return is_causal ? std::min(l + 1, S) : S; }
+    bool has_mask() const { return given == 4; }
     Index mask_offset(Index i) const;
 
     DType dtype;
     Shape shape;
     Index batch, L, S, E, EV;
     double scale;
-    bool is_causal, has_mask;
+    bool is_causal;
+    std::size_t given;  // how many inputs
     // Elements between neighbours of the mask along each dimension of (*, L, S), 0 where repeated.
     Shape scores_shape, mask_strides;
     int threads;

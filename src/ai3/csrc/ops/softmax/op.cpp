@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "core/custom.hpp"
 #include "core/shape.hpp"
+#include "custom/softmax.hpp"
 
 namespace ai3 {
 
@@ -43,6 +45,7 @@ void Softmax::reference(const void* const* inputs, const WeightSet&, void* outpu
 
 namespace {
 const OperationOf<Softmax> operation;
+AI3_REGISTER_CUSTOM(softmax, Softmax, 1, 0);
 }  // namespace
 
 }  // namespace ai3

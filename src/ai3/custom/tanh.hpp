@@ -1,0 +1,21 @@
+// Your own tanh. Replace `= delete` by a body, run `pip install .`, and choose it as 'custom'.
+#pragma once
+
+#include "ops/activation/op.hpp"
+
+namespace ai3::custom {
+
+// true: 'default' stands for this implementation wherever it can be used.
+constexpr bool tanh_is_default = false;
+
+// Every array is dense and row-major:
+//   input  any shape, problem.size elements
+//   output the same shape, to be written whole: tanh(x)
+// See ops/activation/op.hpp for the rest of `problem`. T is float or double; to serve only one of
+// them write an overload without the template. Must not throw. parallel_for of core/parallel.hpp
+// spreads work over the threads of the problem. core/custom.hpp tells what else may be said of the
+// function.
+template <typename T>
+void tanh(const ActivationOf<Activation::tanh>& problem, const T* input, T* output) = delete;
+
+}  // namespace ai3::custom
