@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ai3.errors import FileError
+from ai3 import _core
+from ai3.errors import FileError, unknown_name
 from ai3.graph import Expression, Graph, Node, Plain, Record
 from ai3.graph.expression import ARRAYS, FUNCTIONS, TAKE_TEXT, reads
 from ai3.graph.graph import CONSTANT, FOREIGN, KINDS, PRECISIONS
@@ -25,10 +26,20 @@ KEY = "ai3"
 Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 
 
-def save(graph: Graph, unsupported: str, path: str | PathLike[str]) -> None:
-    """Raises ValueError for a graph of which torch runs some nodes."""
+def save(
+    graph: Graph, unsupported: str, path: str | PathLike[str], precision: str | None = None
+) -> None:
+    """Weights of float32 are rounded where the precision is "bfloat16"; by default it is where
+    that changes nothing. Raises ValueError for a graph of which torch runs some nodes, and for
+    another precision."""
     from safetensors.numpy import save_file
 
+    if precision not in (None, *PRECISIONS):
+        raise unknown_name("precision", precision, PRECISIONS)
+    rounded = graph.narrow if precision is None else precision == "bfloat16"
+    held = (weight for node in graph.nodes for weight in node.weights if node.op != CONSTANT)
+    if rounded and any(weight is not None and weight.dtype == np.float64 for weight in held):
+        raise ValueError("weights of float64 are not rounded to bfloat16: convert them to float32")
     foreign = [node.label for node in graph.nodes if node.op == FOREIGN]
     if foreign:
         raise ValueError(
@@ -37,6 +48,7 @@ def save(graph: Graph, unsupported: str, path: str | PathLike[str]) -> None:
         )
     names: dict[int, str] = {}
     arrays: dict[str, np.ndarray[Any, Any]] = {}
+    bits: list[str] = []
     nodes = []
     for node in graph.nodes:
         keys: list[str | None] = []
@@ -46,7 +58,11 @@ def save(graph: Graph, unsupported: str, path: str | PathLike[str]) -> None:
                 continue
             if id(weight) not in names:
                 names[id(weight)] = f"{node.name}.{i}"
-                arrays[names[id(weight)]] = np.ascontiguousarray(weight).reshape(weight.shape)
+                array = np.ascontiguousarray(weight).reshape(weight.shape)
+                if rounded and array.dtype == np.float32 and node.op != CONSTANT:
+                    array = _rounded(array)
+                    bits.append(names[id(weight)])
+                arrays[names[id(weight)]] = array
             keys.append(names[id(weight)])
         nodes.append(
             {
@@ -69,6 +85,7 @@ def save(graph: Graph, unsupported: str, path: str | PathLike[str]) -> None:
         "takes": dict(graph.takes),
         "precision": graph.precision,
         "narrow": graph.narrow,
+        "bfloat16": bits,
         "unsupported": unsupported,
     }
     save_file(arrays, path, {KEY: json.dumps(document)})
@@ -85,13 +102,15 @@ def load(path: str | PathLike[str], instead: str = "raise") -> tuple[Graph, str]
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:
         raise FileError(path, f"it is no safetensors file, or damaged: {error}") from None
-    strange = [name for name, array in arrays.items() if array.dtype.name not in DTYPES]
-    if strange:
-        raise FileError(path, f"its weight {strange[0]!r} is {arrays[strange[0]].dtype.name}")
     if text is None:
         raise FileError(path, "it holds weights, but no graph: Model.save did not write it")
     try:
-        return _with_known(*_decode_document(json.loads(text), arrays), instead)
+        document = json.loads(text)
+        arrays.update((name, _widened(arrays[name])) for name in document.get("bfloat16", ()))
+        strange = [name for name, array in arrays.items() if array.dtype.name not in DTYPES]
+        if strange:
+            raise _Damage(f"its weight {strange[0]!r} is {arrays[strange[0]].dtype.name}")
+        return _with_known(*_decode_document(document, arrays), instead)
     except _Damage as error:
         raise FileError(path, str(error)) from None
     except (
@@ -103,6 +122,19 @@ def load(path: str | PathLike[str], instead: str = "raise") -> tuple[Graph, str]
         ValueError,
     ) as error:
         raise FileError(path, f"its graph is damaged: {error!r}") from None
+
+
+def _rounded(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """The bits of an array of float32 as bfloat16, which NumPy has not."""
+    conversion = {"layout": "dense", "output_dtype": "bfloat16"}
+    rounded = _core.Call("reorder", conversion, "direct")(_core.Tensor(array))
+    return np.array(rounded.bits)
+
+
+def _widened(bits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    if bits.dtype != np.uint16:
+        raise _Damage(f"a weight of bfloat16 is held as {bits.dtype.name}, not as uint16")
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 @dataclass(frozen=True)

@@ -128,10 +128,19 @@ class Model:
         """Give nodes of the graph, by their names, other algorithms."""
         self._set_graph(self._graph.with_algorithms(names), self._unsupported)
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def save(self, path: str | PathLike[str], *, precision: str | None = None) -> None:
         """Write the model to one file that `ai3.load` reads: weights in safetensors, the graph in
-        JSON. Raises ValueError for a model that partly runs in torch."""
-        file.save(self._graph, self._unsupported, path)
+        JSON.
+
+        Args:
+            path: the file's.
+            precision: that of the file's weights: "bfloat16" rounds those of float32, which halves
+                it; by default they are kept as they are.
+
+        Raises:
+            ValueError: a model that partly runs in torch, another precision.
+        """
+        file.save(self._graph, self._unsupported, path, precision)
 
     def __repr__(self) -> str:
         return f"ai3.Model(\n{self._graph}\n)"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 from torch.nn import functional as F
 
@@ -120,6 +121,40 @@ def test_kept_and_shown(cheap: None, tmp_path: Path) -> None:
     assert " bf16 " in str(report) and max(map(len, str(report).splitlines())) <= 80
     assert {node.dtype for node in report.nodes} == {"bfloat16", "float32"}
     assert '"dtype": "bfloat16"' in report.json()
+
+
+def test_files_of_rounded_weights(cheap: None, tmp_path: Path) -> None:
+    net, x = Mixed().eval(), torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        net.last.weight[0, 0], net.last.weight[0, 1] = float("nan"), float("inf")
+    model, whole, half = ai3.swap_backend(net), tmp_path / "whole", tmp_path / "half"
+    model.save(whole)
+    model.save(half, precision="bfloat16")
+
+    def weights_bytes(path: Path) -> int:
+        with safe_open(path, framework="numpy") as opened:
+            return sum(opened.get_tensor(name).nbytes for name in opened.keys())  # noqa: SIM118
+
+    assert weights_bytes(half) * 2 == weights_bytes(whole)
+    for before, after in zip(model.graph.nodes, ai3.load(half).graph.nodes, strict=True):
+        for weight, kept in zip(before.weights, after.weights, strict=True):
+            if weight is not None:
+                expected = torch.tensor(weight).bfloat16().float()
+                torch.testing.assert_close(
+                    torch.tensor(kept), expected, rtol=0, atol=0, equal_nan=True
+                )
+    # A network of bfloat16 is kept in it, and loses nothing.
+    narrow = ai3.swap_backend(net.bfloat16())
+    narrow.save(half)
+    assert weights_bytes(half) * 2 == weights_bytes(whole)
+    narrow.save(whole, precision="float32")
+    assert weights_bytes(half) * 2 == weights_bytes(whole)
+    for path in (half, whole):
+        assert torch.equal(ai3.load(path)(x.bfloat16()).isnan(), narrow(x.bfloat16()).isnan())
+    with pytest.raises(ValueError, match=r"precision: 'half'.*'bfloat16'"):
+        model.save(half, precision="half")
+    with pytest.raises(ValueError, match="weights of float64 are not rounded"):
+        ai3.swap_backend(net.double()).save(half, precision="bfloat16")
 
 
 def test_other_sizes(cheap: None) -> None:
