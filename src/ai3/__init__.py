@@ -14,6 +14,7 @@ from ai3.algorithms import algorithm, load_algorithm, remove_algorithm
 from ai3.compiled import include_dir
 from ai3.model import Model
 from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.platforms import is_available, platforms
 from ai3.selector import AlgorithmicSelector, Conv2dAlgorithms
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ __all__ = [
     "layers",
     "load",
     "load_algorithm",
+    "platforms",
     "remove_algorithm",
     "restore",
     "swap",
@@ -69,10 +71,11 @@ def swap(
 
     The network stays a torch network: its parameters, hooks and state dict are the same objects,
     and it can be trained, compiled and swapped again. Modules that cannot be swapped (a subclass
-    with a `forward` of its own, one that is quantised or not in CPU memory) are left alone;
-    `swapped` lists them with the reason. In inference `torch.nn.TransformerEncoderLayer` reads the
-    weights of its linear layers and calls none: `torch.backends.mha.set_fastpath_enabled(False)`
-    has it call them.
+    with a `forward` of its own, one that is quantised or where nothing of ai3 runs) are left alone;
+    `swapped` lists them with the reason. Those on a device of a platform's, see `platforms`, get
+    its algorithms; moved elsewhere they keep the names. In inference
+    `torch.nn.TransformerEncoderLayer` reads the weights of its linear layers and calls none:
+    `torch.backends.mha.set_fastpath_enabled(False)` has it call them.
 
     Args:
         module: the network, or a module itself.
@@ -310,22 +313,22 @@ def _torch_backend(module: object) -> Any:
 
 def using_sycl() -> bool:
     """Whether the implementations can use SYCL."""
-    return False
+    return is_available("sycl")
 
 
 def using_cudnn() -> bool:
     """Whether the implementations can use cuDNN."""
-    return False
+    return is_available("cuda", "cudnn")
 
 
 def using_cublas() -> bool:
     """Whether the implementations can use cuBLAS."""
-    return False
+    return is_available("cuda", "cublas")
 
 
 def using_mps_and_metal() -> bool:
     """Whether the implementations can use MPS and Metal."""
-    return False
+    return is_available("mps", "metal")
 
 
 algorithms.load_installed()

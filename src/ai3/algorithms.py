@@ -85,13 +85,12 @@ def algorithm(op: str, name: str, *, arrays: str = "numpy") -> Callable[[A], A]:
 
     def register(maker: A) -> A:
         made: Any = maker
-        answers = _ByClass(made) if inspect.isclass(made) else _ByFunction(made)
         layouts = _layouts_of(maker)
-        _core.add_algorithm(op, name, arrays == "torch", layouts, answers)
+        _core.add_algorithm(op, name, arrays == "torch", layouts, answers_of(made))
         REGISTERED[op, name] = Registered(maker, _origin(maker))
         for method, gradient in GRADIENTS.items():
             if op == "conv2d" and hasattr(maker, method):
-                own = _ByClass(made, method)
+                own = answers_of(made, method)
                 _core.add_algorithm(gradient, name, arrays == "torch", [], own)
                 REGISTERED[gradient, name] = Registered(maker, _origin(maker))
         _refresh()
@@ -202,8 +201,21 @@ def _origin(maker: Any) -> str:
         return str(getattr(maker, "__module__", "?"))
 
 
+def answers_of(maker: Any, plan: str = "plan") -> "_ByClass | _ByFunction":
+    """What a class or function of the user's answers to what an algorithm is asked, of a problem
+    or of what the core describes one by. `plan` is the method that makes plans."""
+    return _ByClass(maker, plan) if inspect.isclass(maker) else _ByFunction(maker)
+
+
+Asked = Problem | tuple[Any, ...]
+
+
+def _problem(asked: Asked) -> Problem:
+    return asked if isinstance(asked, Problem) else Problem(asked)
+
+
 class _ByClass:
-    """What the core asks, answered by an object of the user's class."""
+    """By an object of the class."""
 
     def __init__(self, kind: Any, plan: str = "plan") -> None:
         if not callable(getattr(kind, plan, None)):
@@ -214,20 +226,20 @@ class _ByClass:
         self._of = kind()
         self._plan = plan
 
-    def refusal(self, description: tuple[Any, ...]) -> str:
+    def refusal(self, asked: Asked) -> str:
         ask = getattr(self._of, "refusal", None)
-        return str((ask and ask(Problem(description))) or "")
+        return str((ask and ask(_problem(asked))) or "")
 
-    def workspace_bytes(self, description: tuple[Any, ...]) -> int:
+    def workspace_bytes(self, asked: Asked) -> int:
         ask = getattr(self._of, "workspace_bytes", None)
-        return int(ask(Problem(description))) if ask else 0
+        return int(ask(_problem(asked))) if ask else 0
 
-    def cost(self, description: tuple[Any, ...]) -> float:
+    def cost(self, asked: Asked) -> float:
         ask = getattr(self._of, "cost", None)
-        return float(ask(Problem(description))) if ask and self._plan == "plan" else inf
+        return float(ask(_problem(asked))) if ask and self._plan == "plan" else inf
 
-    def plan(self, description: tuple[Any, ...], weights: list[Any]) -> Callable[..., Any]:
-        problem = Problem(description)
+    def plan(self, asked: Asked, weights: list[Any]) -> Callable[..., Any]:
+        problem = _problem(asked)
         run = getattr(self._of, self._plan)(problem, weights)
         if not callable(run):
             raise TypeError(
@@ -244,17 +256,17 @@ class _ByFunction:
             raise TypeError(f"an algorithm is a class or a function, not {function!r}")
         self._function = function
 
-    def refusal(self, description: tuple[Any, ...]) -> str:
+    def refusal(self, asked: Asked) -> str:
         return ""
 
-    def workspace_bytes(self, description: tuple[Any, ...]) -> int:
+    def workspace_bytes(self, asked: Asked) -> int:
         return 0
 
-    def cost(self, description: tuple[Any, ...]) -> float:
+    def cost(self, asked: Asked) -> float:
         return inf
 
-    def plan(self, description: tuple[Any, ...], weights: list[Any]) -> Callable[..., Any]:
-        problem, function = Problem(description), self._function
+    def plan(self, asked: Asked, weights: list[Any]) -> Callable[..., Any]:
+        problem, function = _problem(asked), self._function
 
         def run(inputs: list[Any], output: Any, workspace: Any) -> None:
             function(problem, *inputs, *weights, output)

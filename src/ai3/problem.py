@@ -22,6 +22,7 @@ class Problem:
         output_layout: the output's layout.
         attributes: the operation's hyper-parameters, by torch's names.
         threads: how many threads it may use.
+        device: the type of the device that the arrays are on, as torch names it.
 
     The hyper-parameters are attributes of it too; so are the field's names for convolutions and
     their gradients (N IC IH IW OC KH KW OH OW groups padding_mode, stride_h, stride_w, dilation_h,
@@ -30,11 +31,11 @@ class Problem:
     """
 
     __slots__ = (
-        *("_fields", "attributes", "dtype", "input_dtypes", "input_layouts"),
+        *("_fields", "attributes", "device", "dtype", "input_dtypes", "input_layouts"),
         *("inputs", "op", "output", "output_layout", "threads", "weights"),
     )
 
-    def __init__(self, description: tuple[Any, ...]) -> None:
+    def __init__(self, description: tuple[Any, ...], device: str = "cpu") -> None:
         op, inputs, weights, output, attributes, threads = description
         values = {
             "op": op,
@@ -47,6 +48,7 @@ class Problem:
             "output_layout": output.layout,
             "attributes": MappingProxyType(attributes),
             "threads": threads,
+            "device": device,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)

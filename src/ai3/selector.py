@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
+from ai3 import platforms
 from ai3.errors import SelectionError, unknown_name
 from ai3.ops import ALGORITHMS_OF, SUPPORTED_ALGORITHMS
 
@@ -101,7 +102,11 @@ def check_algorithm(op: str, name: Any, where: str = "") -> Any:
         check_algorithm("conv2d_grad_input", name.grad_input, where)
         check_algorithm("conv2d_grad_weight", name.grad_weight, where)
         return name
-    valid = SUPPORTED_ALGORITHMS[ALGORITHMS_OF.get(op, op)]
+    of = ALGORITHMS_OF.get(op, op)
+    valid = SUPPORTED_ALGORITHMS[of]
+    if isinstance(name, str) and name in valid:
+        return name
+    valid = list(dict.fromkeys([*valid, *platforms.names(of)]))
     if isinstance(name, str) and name in valid:
         return name
     raise unknown_name(f"algorithm of {op}{where}", name, valid)

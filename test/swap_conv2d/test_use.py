@@ -143,7 +143,7 @@ def test_quantised_and_far_modules_are_left_alone() -> None:
     ai3.swap_conv2d(net, ["direct"])
     assert [(layer.algorithm, layer.why) for layer in ai3.swapped(net)] == [
         (None, "it is quantised"),
-        (None, "its weights are on meta, not in CPU memory"),
+        (None, "its weights are on meta, where nothing of ai3 runs"),
         ("direct", "number 0 of the sequence"),
     ]
 

@@ -15,7 +15,6 @@ from ai3 import _core
 Config = tuple[Any, ...]
 """What a layer's operator takes beside tensors, in the operator's order."""
 
-_HALF = torch.float16
 _KEPT_SIZES = 16
 
 
@@ -25,8 +24,8 @@ class Layer(ABC):
     The weight is compared with what was prepared at each call, all of it; where the layer is
     `frozen`, only its memory and torch's count of changes are.
 
-    Tensors are dense CPU memory. Those of float16 are computed with in float32, and their result is
-    rounded once.
+    Tensors are dense CPU memory. Those of `widened` dtypes are computed with in float32, and their
+    result is rounded once. ai3.torch.device_layer has layers of other devices.
     """
 
     op: ClassVar[str]
@@ -35,6 +34,7 @@ class Layer(ABC):
     """Of its attributes, in the configuration's order."""
     forward_at: ClassVar[int] = -1
     """Where in the configuration the algorithm of the forward pass is."""
+    widened: ClassVar[torch.dtype | None] = torch.float16
 
     def __init__(self, config: Config, name: str = "", frozen: bool = False) -> None:
         self.config = config
@@ -43,7 +43,15 @@ class Layer(ABC):
         self._weight: Callable[[], Tensor | None] = _nothing
         self._changes = 0
         self._attributes = dict(zip(self.names, config, strict=False))
-        self._forward = _core.Call(self.op, self._attributes, config[self.forward_at], name)
+        self._forward = self.make_call(self.op, self._attributes, config[self.forward_at], name)
+
+    @staticmethod
+    def make_call(op: str, attributes: dict[str, Any], algorithm: str, name: str = "") -> Any:
+        return _core.Call(op, attributes, algorithm, name)
+
+    @staticmethod
+    def grad_bias(grad: Tensor) -> Tensor:
+        return run_grad_bias(grad)
 
     def __reduce__(self) -> Any:
         return type(self), (self.config, self._name, self._frozen)
@@ -52,7 +60,7 @@ class Layer(ABC):
         try:
             return self._call(self._forward, input, weight, bias)
         except TypeError:
-            if input.dtype is not _HALF:
+            if input.dtype is not self.widened:
                 raise
         return self._widened(self.run, input, weight, bias)
 
@@ -123,11 +131,11 @@ class Convolution(Layer):
         return (
             self.run_grad_input(grad, weight, tuple(input.shape[-2:])) if needs[0] else None,
             self.grad_weight_like(grad, input, weight) if needs[1] else None,
-            run_grad_bias(grad) if needs[2] else None,
+            self.grad_bias(grad) if needs[2] else None,
         )
 
     def run_grad_input(self, grad: Tensor, weight: Tensor, size: tuple[int, ...]) -> Tensor:
-        if grad.dtype is _HALF:
+        if grad.dtype is self.widened:
             return self._widened(lambda g, w: self.run_grad_input(g, w, size), grad, weight)
         call = self._grad_inputs.get(size)
         if call is None:
@@ -136,7 +144,7 @@ class Convolution(Layer):
 
     def run_grad_weight(self, grad: Tensor, input: Tensor, kernel: tuple[int, ...]) -> Tensor:
         torch.get_num_threads()
-        if grad.dtype is _HALF:
+        if grad.dtype is self.widened:
             return self._widened(lambda g, x: self.run_grad_weight(g, x, kernel), grad, input)
         call = self._grad_weights.get(kernel)
         if call is None:
@@ -153,7 +161,7 @@ class Convolution(Layer):
         if len(calls) >= _KEPT_SIZES:
             calls.clear()
         algorithm = self.config[-2 if op == "conv2d_grad_input" else -1]
-        call = _core.Call(op, self._attributes | {name: size}, algorithm, self._name)
+        call = self.make_call(op, self._attributes | {name: size}, algorithm, self._name)
         calls[size] = call
         return call
 
@@ -167,6 +175,7 @@ class ConvTranspose(Layer):
 
     op = "conv_transpose2d"
     names = ("stride", "padding", "output_padding", "dilation", "groups")
+    convolution: ClassVar[type[Convolution]] = Convolution
 
     @staticmethod
     def transposed(config: Config) -> Config:
@@ -178,11 +187,11 @@ class ConvTranspose(Layer):
     def gradients(
         self, grad: Tensor, input: Tensor, weight: Tensor, needs: Sequence[bool]
     ) -> tuple[Tensor | None, ...]:
-        convolution = layer_of(weight, Convolution, self.transposed(self.config))
+        convolution = layer_of(weight, self.convolution, self.transposed(self.config))
         return (
             convolution.run(grad, weight, None) if needs[0] else None,
             convolution.grad_weight_like(input, grad, weight) if needs[1] else None,
-            run_grad_bias(grad) if needs[2] else None,
+            self.grad_bias(grad) if needs[2] else None,
         )
 
 
@@ -211,7 +220,7 @@ def linear_gradients(
 
 def run_grad_bias(grad: Tensor) -> Tensor:
     torch.get_num_threads()
-    if grad.dtype is _HALF:
+    if grad.dtype is torch.float16:
         return run_grad_bias(grad.float()).to(grad.dtype)
     return _grad_bias()(grad)
 

@@ -9,7 +9,10 @@ import torch
 from torch import fx, nn
 from torch.nn.parameter import is_lazy
 
+from ai3 import _core
 from ai3.errors import SampleError, SelectionError, UnsupportedAlgorithmError, unknown_name
+from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.platforms.task import Task, no_such
 from ai3.selector import (
     CONVOLUTIONS,
     AlgorithmicSelector,
@@ -253,8 +256,12 @@ def _refusal(kind: type[Swapped], candidate: Candidate, choice: Choice) -> tuple
     if bias is not None and bias.dtype is not weight.dtype:
         names = [str(t.dtype).removeprefix("torch.") for t in (weight, bias)]
         return first, f"its weights are {names[0]} but its bias is {names[1]}"
-    for algorithm, problem in kind.problems(module, choice, candidate.input_shape):
-        if algorithm != "default" and (refused := problem.refusal(algorithm)):
+    for algorithm, asked in kind.problems(module, choice, candidate.input_shape):
+        if algorithm not in SUPPORTED_ALGORITHMS[asked.op] and isinstance(asked, _core.Problem):
+            return algorithm, no_such(asked.op, algorithm, "cpu")
+        if (algorithm != "default" or isinstance(asked, Task)) and (
+            refused := asked.refusal(algorithm)
+        ):
             return algorithm, refused
     return None
 

@@ -2,10 +2,12 @@
 
 import sys
 
+import torch
 from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import is_lazy
 
+from ai3.platforms import why_not_on
 from ai3.torch.modules.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from ai3.torch.modules.convolution import Conv1d, Conv2d, Conv3d
 from ai3.torch.modules.linear import Linear
@@ -62,6 +64,9 @@ def left_alone(module: nn.Module, kind: type[Swapped]) -> str:
         return f"its class {type(module).__qualname__} has a forward of its own"
     if is_lazy(module.weight):  # type: ignore[arg-type]
         return "it is lazy: run the network once, then its weights have shapes"
-    if module.weight.device.type != "cpu":
-        return f"its weights are on {module.weight.device}, not in CPU memory"
+    device: torch.device = module.weight.device  # type: ignore[assignment]
+    if device.type == "cpu":
+        return ""
+    if why := why_not_on(device.type, kind.layer.op):
+        return f"its weights are on {device}, {why}"
     return ""

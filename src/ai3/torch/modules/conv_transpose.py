@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import fold, pad
 
-from ai3 import _core
 from ai3.torch import layer, operators
 from ai3.torch.layer import Config, kernel_of
 from ai3.torch.modules.images import check, reach, rows, spread, two
@@ -114,8 +113,8 @@ class ConvTranspose3d(_ConvTranspose, nn.ConvTranspose3d):
         return ((shape[0] if len(shape) == 5 else 1) * shape[-3], shape[-4], *shape[-2:])
 
     @classmethod
-    def weights(cls, module: Any) -> _core.Weights:
-        return cls.weights_of(module, None)
+    def tensors(cls, module: Any) -> tuple[Tensor | None, ...]:
+        return kernel_of(module.weight.detach()), None
 
     def _added_up(self, planes: Tensor, added: int) -> Tensor:
         """(N, OC, OD, OH, OW) of the planes (N, OC * KD, D, OH, OW): fold over depth."""

@@ -5,13 +5,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ai3 import _core
 from ai3.algorithms import GRADIENTS, REGISTERED
+from ai3.platforms import was_brought
 from ai3.selector import Choice, Conv2dAlgorithms
 from ai3.torch import layer, operators
 from ai3.torch.layer import Config, kernel_of
 from ai3.torch.modules.images import check, reach, rows, spread, two, windows
-from ai3.torch.modules.swapped import Swapped
+from ai3.torch.modules.swapped import Asked, Swapped
 
 
 class _Convolution(Swapped):
@@ -39,6 +39,10 @@ class _Convolution(Swapped):
 
     def config(self) -> Config:
         return (*super().config(), self.grad_input, self.grad_weight)
+
+    def chosen(self) -> list[tuple[str, str]]:
+        gradients = [(op, getattr(self, name)) for name, op in GRADIENTS.items()]
+        return [*super().chosen(), *gradients]
 
     def extra_repr(self) -> str:
         text = super().extra_repr()
@@ -68,21 +72,21 @@ class _Convolution(Swapped):
     @classmethod
     def problems(
         cls, module: Any, choice: Choice, shape: Sequence[int] | None
-    ) -> Iterator[tuple[str, _core.Problem]]:
+    ) -> Iterator[tuple[str, Asked]]:
         chosen = _algorithms(choice)
         forward = cls.problem(module, shape)
         yield chosen.forward, forward
-        input, grad = forward.inputs[0], forward.output
+        input, grad = forward.inputs[0].shape, forward.output.shape
         attributes, kernel = cls.attributes(module), tuple(kernel_of(module.weight).shape[2:])
+        certain = shape is not None
         if chosen.grad_input != "default":
-            size = {"input_size": tuple(input.shape[-2:])}
-            weights = cls.weights(module)
-            problem = _core.problem("conv2d_grad_input", [grad], weights, attributes | size)
-            yield chosen.grad_input, problem
+            sized = attributes | {"input_size": tuple(input[-2:])}
+            of = cls.asked(module, "conv2d_grad_input", [grad], sized, certain)
+            yield chosen.grad_input, of
         if chosen.grad_weight != "default":
-            sizes = attributes | {"kernel_size": kernel}
-            problem = _core.problem("conv2d_grad_weight", [input, grad], None, sizes)
-            yield chosen.grad_weight, problem
+            sized = attributes | {"kernel_size": kernel}
+            of = cls.asked(module, "conv2d_grad_weight", [input, grad], sized, certain)
+            yield chosen.grad_weight, of
 
 
 class Conv1d(_Convolution, nn.Conv1d):
@@ -160,6 +164,7 @@ def _algorithms(choice: Any) -> Conv2dAlgorithms:
     brings = {
         gradient: choice
         for gradient, op in GRADIENTS.items()
-        if (op, choice) in REGISTERED and ("conv2d", choice) in REGISTERED
+        if ((op, choice) in REGISTERED and ("conv2d", choice) in REGISTERED)
+        or was_brought(op, choice)
     }
     return Conv2dAlgorithms(choice, **brings)

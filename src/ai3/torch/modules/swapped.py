@@ -1,7 +1,8 @@
 """What all modules that are swapped in place have in common."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,10 @@ from torch.autograd import forward_ad
 from torch.nn.utils import parametrize
 
 from ai3 import _core
+from ai3.platforms import algorithms_on, platform_of
+from ai3.platforms.task import Array, Task, no_such
 from ai3.selector import Choice
+from ai3.torch.device_layer import ON_DEVICE, OnDevice, array_of
 from ai3.torch.layer import Config, Layer, kernel_of, layer_of
 from ai3.torch.operators.bilinear import Gradients
 
@@ -19,7 +23,10 @@ DTYPES = {
     torch.bfloat16: "bfloat16",
     torch.float16: "float32",
 }
-"""Of weights: what is computed with."""
+"""Of weights: what the CPU computes with."""
+
+Asked: TypeAlias = _core.Problem | Task
+"""What algorithms are asked of, on the CPU or on a device."""
 
 
 class Swapped(nn.Module):
@@ -68,33 +75,46 @@ class Swapped(nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def problem(cls, module: Any, shape: Sequence[int] | None) -> _core.Problem:
+    def problem(cls, module: Any, shape: Sequence[int] | None) -> Asked:
         """What the core's operation is to do for an input of the module of a shape, or of one that
         fits."""
         of = cls.some_shape(module) if shape is None else cls.image_shape(module, shape)
-        return cls._problem_of(module, of)
+        return cls.asked(module, cls.layer.op, [of], cls.attributes(module), shape is not None)
 
     @classmethod
-    def _problem_of(cls, module: Any, shape: Sequence[int]) -> _core.Problem:
-        spec = _core.Spec(DTYPES[module.weight.dtype], shape)
-        return _core.problem(cls.layer.op, [spec], cls.weights(module), cls.attributes(module))
+    def asked(
+        cls,
+        module: Any,
+        op: str,
+        inputs: Sequence[Sequence[int]],
+        attributes: dict[str, Any],
+        certain: bool = True,
+    ) -> Asked:
+        """The problem of an operation of the core where the module's weights are, for inputs of
+        shapes, which are `certain` to come or stand for others."""
+        weight = module.weight
+        weights = () if op == "conv2d_grad_weight" else cls.tensors(module)
+        if weight.is_cpu or weight.is_meta:
+            dtype = DTYPES[weight.dtype]
+            arrays = [w if w is None else w.detach().to(getattr(torch, dtype)) for w in weights]
+            held = _core.Weights.of(arrays, copy=False)
+            return _core.problem(op, [_core.Spec(dtype, s) for s in inputs], held, attributes)
+        platform = platform_of(weight.device.type)
+        assert platform is not None
+        dtype = str(weight.dtype).removeprefix("torch.")
+        given = [Array(dtype, tuple(shape)) for shape in inputs]
+        own = [w if w is None else array_of(w) for w in weights]
+        return Task(platform, op, given, own, attributes, certain=certain)
 
     @classmethod
-    def weights(cls, module: Any) -> _core.Weights:
-        """What the core's operation gets."""
-        return cls.weights_of(module, module.bias)
-
-    @classmethod
-    def weights_of(cls, module: Any, bias: Tensor | None) -> _core.Weights:
-        dtype = getattr(torch, DTYPES[module.weight.dtype])
-        tensors = (kernel_of(module.weight.detach()), bias)
-        arrays = [t if t is None else t.detach().to(dtype) for t in tensors]
-        return _core.Weights.of(arrays, copy=False)
+    def tensors(cls, module: Any) -> tuple[Tensor | None, ...]:
+        """The weights that the core's operation gets."""
+        return kernel_of(module.weight.detach()), module.bias
 
     @classmethod
     def problems(
         cls, module: Any, choice: Choice, shape: Sequence[int] | None
-    ) -> Iterator[tuple[str, _core.Problem]]:
+    ) -> Iterator[tuple[str, Asked]]:
         """Each algorithm of a choice with what it is to do."""
         assert isinstance(choice, str)
         yield choice, cls.problem(module, shape)
@@ -117,6 +137,17 @@ class Swapped(nn.Module):
             ):
                 return _apply_training(input, weight, bias, layer, self.gradients)
             return layer.run(input, weight, bias)
+        if _is_plain_on_device(input, weight):
+            placed = self.__dict__.get("_placed") or self._make_placed()
+            if config is not None and config != placed.config:
+                placed = layer_of(weight, ON_DEVICE[self.layer], config)
+            if torch.is_grad_enabled() and (
+                weight.requires_grad
+                or input.requires_grad
+                or (bias is not None and bias.requires_grad)
+            ):
+                return _apply_training(input, weight, bias, placed, self.gradients)
+            return placed.run(input, weight, bias)
         if torch._C._autograd._profiler_enabled():
             with torch.profiler.record_function(self._label(input)):
                 return self.operator(input, weight, bias, config or self.config())
@@ -130,12 +161,13 @@ class Swapped(nn.Module):
         super().__setattr__(name, value)
         if name in configuring:
             self.__dict__.pop("_layer", None)
+            self.__dict__.pop("_placed", None)
 
     def __getstate__(self) -> dict[str, Any]:
         # An own __getstate__ of the original's class may refuse.
         own = getattr(super(), "__getstate__", None)
         state = self.__dict__ if own is None else own()
-        return {name: value for name, value in state.items() if name != "_layer"}
+        return {name: value for name, value in state.items() if name not in ("_layer", "_placed")}
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # The classes made by _swapped_class have no name to be found by.
@@ -150,16 +182,52 @@ class Swapped(nn.Module):
         self.__dict__["_layer"] = layer
         return layer
 
+    def _make_placed(self) -> OnDevice:
+        """The layer of whatever device the weights are on."""
+        state = self.__dict__
+        kind = ON_DEVICE[self.layer]
+        placed = kind(self.config(), state.get("_name", ""), state.get("_frozen", False))
+        state["_placed"] = placed
+        return placed
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        # The parameters are what `fn` makes of them: elsewhere, where they are moved.
+        before = self.weight.device.type
+        moved = super()._apply(fn, recurse)
+        if self.weight.device.type not in (before, "meta"):
+            self.__dict__.pop("_placed", None)
+            self._warn_of_names()
+        return moved
+
+    def _warn_of_names(self) -> None:
+        """Say which of the algorithms mean nothing where the weights are now."""
+        device = str(self.weight.device.type)
+        for op, name in self.chosen():
+            if name not in algorithms_on(device, op):
+                warnings.warn(
+                    f"{self.__dict__.get('_name') or 'the module'}: its algorithm '{name}' of {op} "
+                    f"means nothing on {device}, where it cannot run: {no_such(op, name, device)}; "
+                    "swap it for another there, or move the network back",
+                    stacklevel=2,
+                )
+
+    def chosen(self) -> list[tuple[str, str]]:
+        """The core's operations that it runs, each with the algorithm."""
+        return [(self.layer.op, self.algorithm)]
+
     def _label(self, input: Tensor) -> str:
         """What the profiler shows beside the operator's own name."""
         algorithm = self.algorithm
         if algorithm == "default" and type(input) is Tensor:
-            problem = self._problem_of(self, tuple(input.shape))
+            problem = self.asked(self, self.layer.op, [input.shape], self.attributes(self))
             algorithm = f"default: {problem.resolve(algorithm)}"
         return f"ai3::{self.kind}[{algorithm}] {self.__dict__.get('_name', '')}".rstrip()
 
 
-_ADDED = ("algorithm", "grad_input", "grad_weight", "_name", "_why", "_layer", "_frozen")
+_ADDED = (
+    *("algorithm", "grad_input", "grad_weight"),
+    *("_name", "_why", "_layer", "_placed", "_frozen"),
+)
 """What a swapped module holds that the original does not."""
 
 
@@ -176,6 +244,7 @@ def swap(module: nn.Module, kind: type[Swapped], choice: Choice, name: str, why:
 def freeze(module: Swapped, frozen: bool) -> None:
     """Whether the module trusts that its weight changes only in ways that torch counts."""
     module.__dict__.pop("_layer", None)
+    module.__dict__.pop("_placed", None)
     module.__dict__["_frozen"] = frozen
 
 
@@ -261,6 +330,25 @@ def _is_plain(input: Tensor, weight: Tensor) -> bool:
 _DENSE_TYPES = (nn.Parameter, Tensor)
 
 
+def _is_plain_on_device(input: Tensor, weight: Tensor) -> bool:
+    """The same of tensors that are both on a device."""
+    device = weight.device.type
+    return (
+        device not in ("cpu", "meta")
+        and type(input) is Tensor
+        and type(weight) in _DENSE_TYPES
+        and input.device.type == device
+        and not input.is_neg()
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and torch._C._len_torch_dispatch_stack() == 0
+        and not torch._C._is_torch_function_mode_enabled()
+        and torch._C._get_tracing_state() is None
+        and forward_ad._current_level < 0
+        and not torch._C._autograd._profiler_enabled()
+        and not torch.is_autocast_enabled(device)
+    )
+
+
 class _Training(torch.autograd.Function):
     """The layer where nothing but autograd takes part."""
 
@@ -282,7 +370,7 @@ class _Training(torch.autograd.Function):
         saved, needs, layer = ctx.saved_tensors, ctx.needs_input_grad[:3], ctx.layer
         if (
             torch.is_grad_enabled()
-            or not _is_plain(grad, saved[1])
+            or not (_is_plain(grad, saved[1]) or _is_plain_on_device(grad, saved[1]))
             or torch._C._functorch.is_legacy_batchedtensor(grad)
         ):
             return (*ctx.gradients(grad, saved, layer.config, needs), None, None)

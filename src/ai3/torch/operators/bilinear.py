@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils import flop_counter
 
+from ai3.torch import device_layer, layer
 from ai3.torch.layer import Config
 
 Operator = Callable[[Tensor, Tensor, Any, Config], Tensor]
@@ -22,9 +23,13 @@ two and by the bias."""
 _library = torch.library.Library("ai3", "DEF")
 
 
+DEVICES = ("CUDA", "XPU", "MPS", "PrivateUse1")
+"""The dispatcher's names for devices that a platform may have."""
+
+
 def bilinear(
     schema: str,
-    run: Operator,
+    run_of: Callable[[Any], Operator],
     fake: Callable[..., Tensor],
     gradients: Gradients,
     flops: Callable[..., int],
@@ -32,7 +37,8 @@ def bilinear(
     channel: int | None = None,
     folds: float = 4,
 ) -> Operator:
-    """Define an operator. With a `channel` its third argument is a bias over that dimension of the
+    """Define an operator. `run_of` makes it of the module whose layers it runs, those of the CPU or
+    of devices. With a `channel` its third argument is a bias over that dimension of the
     result, and autocast lowers its tensors as it does torch's own. First tensors that `vmap` maps
     are more of the same batch; `folds` is how many dimensions they may have, 0 where they cannot
     share the second."""
@@ -41,9 +47,12 @@ def bilinear(
     op = getattr(torch.ops.ai3, name)
     tensors = 2 if channel is None else 3
 
-    def on_cpu(first: Tensor, second: Tensor, third: Any, *config: Any) -> Tensor:
-        third = tuple(third) if channel is None else plain(third)
-        return run(plain(first), plain(second), third, _as_tuples(config))
+    def kernel(run: Operator) -> Callable[..., Tensor]:
+        def on_memory(first: Tensor, second: Tensor, third: Any, *config: Any) -> Tensor:
+            third = tuple(third) if channel is None else plain(third)
+            return run(plain(first), plain(second), third, _as_tuples(config))
+
+        return on_memory
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:2])
@@ -54,27 +63,36 @@ def bilinear(
         found = gradients(cotangent, ctx.saved_tensors, ctx.config, needs)
         return (*found, *[None] * (3 - tensors + len(ctx.config)))
 
-    _library.impl(name, on_cpu, "CPU")
+    _library.impl(name, kernel(run_of(layer)), "CPU")
+    for device in DEVICES:
+        _library.impl(name, kernel(run_of(device_layer)), device)
     torch.library.register_fake(f"ai3::{name}", fake, lib=_library)
     torch.library.register_autograd(
         f"ai3::{name}", backward, setup_context=setup_context, lib=_library
     )
     if channel is not None:
-        _library.impl(name, _autocast(op), "AutocastCPU")
+        for device in ("CPU", *DEVICES):
+            _library.impl(name, _autocast(op, device), f"Autocast{device}")
     flop_counter.register_flop_formula(op)(flops)
     return _transformable(op, fake, gradients, channel, folds)
 
 
 def define(
     schema: str,
-    run: Callable[[Tensor], Tensor],
+    run_of: Callable[[Any], Callable[[Tensor], Tensor]],
     fake: Callable[[Tensor], Tensor],
     backward: Callable[[Tensor, Sequence[int]], Tensor],
 ) -> Any:
     """Define an operator of one tensor; `backward` takes the result's gradient and the shape."""
     name = schema.partition("(")[0]
     _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _library.impl(name, lambda tensor: run(plain(tensor)), "CPU")
+
+    def kernel(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda tensor: run(plain(tensor))
+
+    _library.impl(name, kernel(run_of(layer)), "CPU")
+    for device in DEVICES:
+        _library.impl(name, kernel(run_of(device_layer)), device)
     torch.library.register_fake(f"ai3::{name}", fake, lib=_library)
     torch.library.register_autograd(
         f"ai3::{name}",
@@ -176,12 +194,12 @@ def _transformable(
     return call
 
 
-def _autocast(op: Any) -> Callable[..., Tensor]:
+def _autocast(op: Any, device: str) -> Callable[..., Tensor]:
     """As torch's own products have it: what is float32 becomes the lower type."""
-    key = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCPU)
+    key = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, f"Autocast{device}"))
 
     def call(*arguments: Any) -> Tensor:
-        dtype = torch.get_autocast_dtype("cpu")
+        dtype = torch.get_autocast_dtype(arguments[0].device.type)
         cast = [
             a.to(dtype)
             if isinstance(a, Tensor) and a.is_floating_point() and a.dtype is not torch.float64

@@ -14,15 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import flop_counter
 
-from ai3.torch.layer import (
-    Config,
-    Convolution,
-    ConvTranspose,
-    kernel_of,
-    layer_of,
-    run_grad_bias,
-    weightless_layer,
-)
+from ai3.torch.layer import Config, ConvTranspose, kernel_of, layer_of
 from ai3.torch.operators.bilinear import bilinear, define, transformed
 
 _GEOMETRY = "SymInt[] dilation, SymInt groups"
@@ -166,7 +158,7 @@ def _kernel(shape: Sequence[int]) -> list[int]:
 
 conv2d = bilinear(
     f"conv2d(Tensor input, Tensor weight, Tensor? bias, {_CONFIG}) -> Tensor",
-    lambda x, w, b, config: layer_of(w, Convolution, config).run(x, w, b),
+    lambda on: lambda x, w, b, config: layer_of(w, on.Convolution, config).run(x, w, b),
     _fake,
     conv2d_gradients,
     _flops,
@@ -174,14 +166,18 @@ conv2d = bilinear(
 )
 grad_input = bilinear(
     f"conv2d_grad_input(Tensor grad, Tensor weight, SymInt[] input_size, {_CONFIG}) -> Tensor",
-    lambda g, w, size, config: layer_of(w, Convolution, config).run_grad_input(g, w, size),
+    lambda on: (
+        lambda g, w, size, config: layer_of(w, on.Convolution, config).run_grad_input(g, w, size)
+    ),
     _fake_grad_input,
     _gradients_of_grad_input,
     _flops_grad_input,
 )
 grad_weight = bilinear(
     f"conv2d_grad_weight(Tensor grad, Tensor input, SymInt[] kernel_size, {_CONFIG}) -> Tensor",
-    lambda g, x, kernel, config: weightless_layer(config).run_grad_weight(g, x, kernel),
+    lambda on: (
+        lambda g, x, kernel, config: on.weightless_layer(config).run_grad_weight(g, x, kernel)
+    ),
     _fake_grad_weight,
     _gradients_of_grad_weight,
     _flops_grad_weight,
@@ -189,14 +185,14 @@ grad_weight = bilinear(
 )
 _grad_bias = define(
     "conv2d_grad_bias(Tensor grad) -> Tensor",
-    run_grad_bias,
+    lambda on: on.Convolution.grad_bias,
     lambda grad: grad.new_empty(grad.shape[-3]),
     lambda cotangent, shape: cotangent[:, None, None].expand(shape),
 )
 conv_transpose2d = bilinear(
     "conv_transpose2d(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, "
     f"SymInt[] padding, SymInt[] output_padding, {_GEOMETRY}, str algorithm) -> Tensor",
-    lambda x, w, b, config: layer_of(w, ConvTranspose, config).run(x, w, b),
+    lambda on: lambda x, w, b, config: layer_of(w, on.ConvTranspose, config).run(x, w, b),
     _fake_transpose,
     conv_transpose2d_gradients,
     _flops_grad_input,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ai3.torch.layer import Linear, layer_of, linear_gradients
+from ai3.torch.layer import layer_of, linear_gradients
 from ai3.torch.operators.bilinear import bilinear
 
 
@@ -25,7 +25,7 @@ def _flops(input: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> i
 
 linear = bilinear(
     "linear(Tensor input, Tensor weight, Tensor? bias, str algorithm) -> Tensor",
-    lambda x, w, b, config: layer_of(w, Linear, config).run(x, w, b),
+    lambda on: lambda x, w, b, config: layer_of(w, on.Linear, config).run(x, w, b),
     _fake,
     linear_gradients,
     _flops,

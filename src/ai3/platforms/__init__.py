@@ -1,0 +1,117 @@
+"""Where networks run beside this process's CPU. A folder of this package is a platform: importing
+it registers that, and nothing else in ai3 knows its libraries."""
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from ai3.errors import unknown_name
+from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.platforms.platform import Platform
+
+_platforms: dict[str, Platform] = {}
+
+
+class PlatformRow(NamedTuple):
+    """A platform or one of its libraries; `reason` says why it is not there, empty where it is."""
+
+    name: str
+    available: bool
+    reason: str
+
+
+def platforms() -> list[PlatformRow]:
+    """What networks can run on, "cpu" first, and the libraries of each, with the reason why one
+    that cannot be used cannot. Imports torch, where there is one."""
+    missing = {"cpu": ""}
+    for platform in registered():
+        missing |= {platform.name: platform.missing(), **platform.libraries()}
+    return [PlatformRow(name, not reason, reason) for name, reason in missing.items()]
+
+
+def is_available(*names: str) -> bool:
+    """Whether all of these platforms and libraries can be used."""
+    rows = {row.name: row.available for row in platforms()}
+    return all(rows.get(name, False) for name in names)
+
+
+def register(platform: Platform) -> None:
+    _platforms[platform.name] = platform
+
+
+def unregister(name: str) -> None:
+    del _platforms[name]
+
+
+def registered() -> list[Platform]:
+    """All of them, there or not."""
+    _load()
+    return list(_platforms.values())
+
+
+def platform_of(device: str) -> Platform | None:
+    """That of a type of devices, as torch names it."""
+    return next((p for p in registered() if p.device == device), None)
+
+
+def devices_of(op: str, algorithm: str) -> list[str]:
+    """The types of devices for which a platform has an algorithm of this name."""
+    return [p.device for p in registered() if algorithm in p.algorithms(op)]
+
+
+def names(op: str) -> list[str]:
+    """The algorithms of an operation on all platforms."""
+    return list(dict.fromkeys(name for p in registered() for name in p.algorithms(op)))
+
+
+def algorithms_on(device: str, op: str) -> list[str]:
+    """The algorithms of an operation that a type of devices has, "default" among them."""
+    if device == "cpu":
+        return SUPPORTED_ALGORITHMS[op]
+    platform = platform_of(device)
+    return ["default", *platform.algorithms(op)] if platform is not None else []
+
+
+def why_not_on(device: str, op: str) -> str:
+    """Why nothing runs an operation on a type of devices, as a clause; empty where something
+    does."""
+    platform = platform_of(device)
+    if platform is None:
+        return "where nothing of ai3 runs"
+    if reason := platform.missing():
+        return f"and {platform.name} cannot be used: {reason}"
+    return "" if platform.algorithms(op) else f"for which ai3 has no algorithm of {op}"
+
+
+def was_brought(op: str, name: str) -> bool:
+    """Whether users added an algorithm of this name to a platform."""
+    return any(platform.has_brought(op, name) for platform in _platforms.values())
+
+
+def add_algorithm(platform: str, op: str, name: str, maker: Any) -> None:
+    """Let a class or function, as `ai3.algorithm` takes it, be an algorithm for tensors on the
+    platform's devices; the same name again takes the earlier one's place.
+
+    Raises ValueError for a platform that there is not or the name of one of its own algorithms.
+    """
+    _named(platform).add_brought(op, name, maker)
+
+
+def remove_algorithm(platform: str, op: str, name: str) -> None:
+    """Take back what `add_algorithm` added. Raises ValueError where it added none."""
+    _named(platform).remove_brought(op, name)
+
+
+def _named(name: str) -> Platform:
+    _load()
+    if name not in _platforms:
+        raise unknown_name("platform", name, _platforms)
+    return _platforms[name]
+
+
+@cache
+def _load() -> None:
+    for found in pkgutil.iter_modules(__path__):
+        if found.ispkg:
+            import_module(f"{__name__}.{found.name}")
