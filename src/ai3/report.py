@@ -59,29 +59,32 @@ class Report:
         return json.dumps({"threads": self.threads, "ms": self.ms, "nodes": rows}, indent=1)
 
     def __str__(self) -> str:
-        """A table that fits 80 columns."""
-        from rich.console import Console
+        """A table that fits 80 columns, in two lines for each node where one would not hold its
+        figures; names may be cut in the middle."""
+        from ai3.columns import plain
 
-        console = Console(width=80, color_system=None, force_terminal=False)
-        with console.capture() as captured:
-            console.print(self)
-        return captured.get().rstrip("\n")
+        return plain(self)
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        from rich import box
-        from rich.table import Table
+        from ai3.columns import Column, table
 
         title = f"{self.ms:.2f} ms, {self.threads} thread{'s' * (self.threads != 1)}"
-        view = Table(
-            title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1)
-        )
         layouts = any(node.layout for node in self.nodes)
         narrow = any(node.dtype == "bfloat16" for node in self.nodes)
-        names = [[node.name, node.op, node.algorithm] for node in self.nodes]
-        figures = [
+        columns = [
+            Column("node", least=LEAST_NAME),
+            Column("operation", least=LEAST_OPERATION),
+            Column("algorithm"),
+            *([Column("type")] if narrow else []),
+            *([Column("layout")] if layouts else []),
+            Column("shape"),
+            *(Column(heading, right=True) for heading in ("ms", "GFLOP/s", "share")),
+        ]
+        rows = [
             [
-                *([_SHORT.get(node.dtype, node.dtype)] if narrow else []),
-                *([node.layout] if layouts else []),
+                *(node.name, node.op, node.algorithm),
+                *([SHORT.get(node.dtype, node.dtype)] if narrow else []),
+                *([SHORT.get(node.layout, node.layout)] if layouts else []),
                 "x".join(map(str, node.shape)),
                 f"{node.ms:.3f}",
                 f"{node.gflops:.0f}" if node.flops and node.ms else "",
@@ -89,26 +92,7 @@ class Report:
             ]
             for node in self.nodes
         ]
-        headings = [
-            *(["type"] if narrow else []),
-            *(["layout"] if layouts else []),
-            *("shape", "ms", "GFLOP/s", "share"),
-        ]
-        widest = [max(map(len, texts)) for texts in zip(headings, *figures, strict=True)]
-        # Where it is narrow, names are cut and figures are not.
-        gaps = 3 * (3 + len(headings)) - 1
-        room = _fitted(
-            [max(map(len, texts)) for texts in zip(_NAMES, *names, strict=True)],
-            options.max_width - sum(widest) - gaps,
-        )
-        for heading, width in zip(_NAMES, room, strict=True):
-            view.add_column(heading, overflow="ellipsis", no_wrap=True, width=width)
-        for heading, width in zip(headings, widest, strict=True):
-            aligned: Any = "left" if heading in ("type", "layout", "shape") else "right"
-            view.add_column(heading, justify=aligned, no_wrap=True, width=width)
-        for name, row in zip(names, figures, strict=True):
-            view.add_row(*name, *row)
-        yield view
+        yield table(title, columns, rows, options.max_width)
 
     def chart(self, path: str | PathLike[str]) -> None:
         """Write a chart of the times, a bar for each node that took any: PNG, SVG or PDF, by the
@@ -156,12 +140,8 @@ def operations_of(node: Node, problem: _core.Problem) -> int:
     return 0
 
 
-_NAMES = ("node", "operation", "algorithm")
-_SHORT = {"bfloat16": "bf16", "float32": "f32", "float64": "f64"}
+LEAST_NAME, LEAST_OPERATION = 14, 9
+"""How many characters stay of a name, and of an operation's, at least."""
 
-
-def _fitted(widths: list[int], room: int) -> list[int]:
-    """The widths, the largest of them made smaller until together they need no more than that."""
-    while sum(widths) > room and max(widths) > 5:
-        widths[widths.index(max(widths))] -= 1
-    return widths
+SHORT = {"bfloat16": "bf16", "float32": "f32", "float64": "f64", "channels_last": "last"}
+"""What types and layouts are called where there is little room."""

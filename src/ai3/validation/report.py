@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ai3.columns import plain
 from ai3.validation.speed import mean_ratio
 
 if TYPE_CHECKING:
@@ -23,12 +24,7 @@ def to_json(of: "Validation") -> str:
 
 
 def to_text(of: "Validation") -> str:
-    from rich.console import Console
-
-    console = Console(width=80, color_system=None, force_terminal=False)
-    with console.capture() as captured:
-        console.print(of, crop=False)
-    return captured.get().rstrip("\n")
+    return plain(of)
 
 
 def lines(of: "Validation") -> Iterator[Any]:
