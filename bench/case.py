@@ -1,9 +1,18 @@
 """What is measured: one piece of work and the sides that each do it in their own way."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
+
+from ai3 import SUPPORTED_ALGORITHMS
+
+
+def algorithms_of(op: str, asked: Iterable[str] | None) -> list[str]:
+    """Those that were asked for and the operation has, all of its own where none were: a name that
+    only another operation has is passed over."""
+    own = SUPPORTED_ALGORITHMS[op]
+    return own if asked is None else [name for name in asked if name in own]
 
 
 @dataclass(frozen=True)

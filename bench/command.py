@@ -75,9 +75,11 @@ def main(program: str, suite: SuiteModule, name: str | None, arguments: list[str
         found = results[group] = []
         with progress(f"{group} ...") as show:
             for case in suite.cases(group, options.algorithms):
+                if options.algorithms and not case.sides.keys() - set(case.baseline):
+                    continue  # it has none of them
                 show(f"{group}: {case.name} ...")
                 found += _measure(case, options, machine)
-        for table in _tables(found, bool(options.set), before):
+        for table in _tables(found, bool(options.set), before) if found else ():
             console.print(table, highlight=False)
     if len(options.set) > 1:
         for table in matrix.summary(results):

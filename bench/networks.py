@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import nn
 
-import ai3
-from bench.case import Case
+from bench.case import Case, algorithms_of
 from runners import networks
 
 NAMES = tuple(networks.NETWORKS)
@@ -32,7 +31,7 @@ def cases(
         return call
 
     sides = {"torch": side(network.module)}
-    for algorithm in algorithms or ai3.SUPPORTED_ALGORITHMS["conv2d"]:
+    for algorithm in algorithms_of("conv2d", algorithms):
         sides[algorithm] = side(swap(networks.with_same_weights(network.module), algorithm))
     shape = "x".join(map(str, network.input_shape))
     yield Case(group, f"{name}, {shape}", sides, ("torch",))

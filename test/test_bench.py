@@ -115,6 +115,26 @@ class TestCommand:
         assert "gain" in again.stdout
         assert "1 thread" in again.stdout
 
+    def test_names_that_only_other_operations_have_are_passed_over(self, tmp_path: Path) -> None:
+        figures = tmp_path / "figures.json"
+        asked = ("--algorithms", "strassen,direct", "--json", str(figures))
+        ran = bench("bench.layers.relu", *asked)
+        assert ran.returncode == 0, ran.stderr
+        results = [Result(**row) for row in json.loads(figures.read_text())["results"]]
+        assert {result.side for result in results} - {"torch"} >= {"direct"}
+        assert "strassen" not in {result.side for result in results}
+        ran = bench("bench.layers.softmax", "--algorithms", "strassen")
+        assert ran.returncode == 0 and "softmax" not in ran.stdout, ran.stderr
+
+    @pytest.mark.parametrize("op", ["conv2d", "conv2d_grad_weight", "softmax", "call_overhead"])
+    def test_all_algorithms_of_whatever_operation(self, op: str) -> None:
+        from bench import layers
+
+        every = dict.fromkeys(name for names in ai3.SUPPORTED_ALGORITHMS.values() for name in names)
+        case = next(layers.cases(op, list(every)))
+        own = ai3.SUPPORTED_ALGORITHMS.get(op, ai3.SUPPORTED_ALGORITHMS["conv2d"])
+        assert case.sides.keys() - set(case.baseline) <= set(own)
+
     def test_every_layer_has_cases(self) -> None:
         from bench import layers
         from bench.layers import functions, gradients

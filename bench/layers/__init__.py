@@ -14,7 +14,7 @@ import ai3
 from ai3 import _core, layers
 from ai3.errors import UnsupportedAlgorithmError
 from ai3.validation import shapes
-from bench.case import Case
+from bench.case import Case, algorithms_of
 from bench.layers import functions, gradients
 
 Call = Callable[[], object]
@@ -37,14 +37,14 @@ def cases(name: str, algorithms: Iterable[str] | None = None) -> Iterator[Case]:
     """Those of an operation, or of a set of convolutions in `SETS`: 'resnet18' forward,
     'conv2d_grad_input, resnet18' a gradient."""
     if name == "call_overhead":
-        yield from _call_overhead()
+        yield from _call_overhead(algorithms)
         return
     gradient, _, of = name.partition(", ")
     if gradient in gradients.NAMES:
         yield from gradients.cases(gradient, name, SETS[of or "seeds"], algorithms)
         return
     if name in functions.WORK:
-        yield from functions.cases(name)
+        yield from functions.cases(name, algorithms)
         return
     op = "conv2d" if name in SETS else name
     for work in _convolutions(name) if name in SETS else _WORK[name]():
@@ -52,10 +52,7 @@ def cases(name: str, algorithms: Iterable[str] | None = None) -> Iterator[Case]:
         with torch.inference_mode():
             torch_sides = dict(_torch_layouts(work.module.eval(), sample))
             output = work.module(sample)
-        chosen = {
-            algorithm: work.layer(algorithm)
-            for algorithm in algorithms or ai3.SUPPORTED_ALGORITHMS[op]
-        }
+        chosen = {algorithm: work.layer(algorithm) for algorithm in algorithms_of(op, algorithms)}
         sides = torch_sides | {
             algorithm: _inference(layer, sample)
             for algorithm, layer in chosen.items()
@@ -180,12 +177,12 @@ def _flatten() -> Iterator[Work]:
         )
 
 
-def _call_overhead() -> Iterator[Case]:
+def _call_overhead(algorithms: Iterable[str] | None) -> Iterator[Case]:
     """A convolution that is next to no work, swapped, against `nn.Conv2d` itself."""
     sample = torch.randn(1, 16, 4, 4)
     conv = nn.Conv2d(16, 16, kernel_size=1)
     swapped = {}
-    for algorithm in ai3.SUPPORTED_ALGORITHMS["conv2d"]:
+    for algorithm in algorithms_of("conv2d", algorithms):
         network = nn.Sequential(copy.deepcopy(conv))
         with suppress(UnsupportedAlgorithmError):
             ai3.swap_conv2d(network, algorithm)

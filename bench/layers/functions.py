@@ -1,6 +1,6 @@
 """The operations of networks other than chains of layers, against torch's function of the same."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from ai3 import SUPPORTED_ALGORITHMS, _core
-from bench.case import Case
+from ai3 import _core
+from bench.case import Case, algorithms_of
 
 Shape = tuple[int, ...]
 
@@ -25,7 +25,7 @@ class Work:
     flops: int = 0
 
 
-def cases(op: str) -> Iterator[Case]:
+def cases(op: str, algorithms: Iterable[str] | None = None) -> Iterator[Case]:
     for work in WORK[op]:
         inputs = [torch.randn(shape) for shape in work.inputs]
         weights = [torch.randn(shape) for shape in work.weights]
@@ -43,7 +43,7 @@ def cases(op: str) -> Iterator[Case]:
         specs = [_core.Spec("float32", shape) for shape in work.inputs]
         kept = _core.Weights.of(weights)
         problem = _core.problem(op, specs, kept, dict(work.attributes))
-        for algorithm in SUPPORTED_ALGORITHMS[op]:
+        for algorithm in algorithms_of(op, algorithms):
             if not problem.refusal(algorithm):
                 call = _core.Call(op, dict(work.attributes), algorithm)
                 call.set_weights(kept)

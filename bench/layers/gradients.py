@@ -8,9 +8,9 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ai3 import SUPPORTED_ALGORITHMS, _core
+from ai3 import _core
 from ai3.validation.shapes import Conv, ShapeSet
-from bench.case import Case
+from bench.case import Case, algorithms_of
 
 NAMES = ("conv2d_grad_input", "conv2d_grad_weight")
 
@@ -39,8 +39,8 @@ def cases(
             specs = [_core.Spec("float32", tuple(t.shape)) for t in (x, grad)]
             weights = []
         problem = _core.problem(op, specs, _core.Weights.of(weights), attributes)
-        for algorithm in algorithms or SUPPORTED_ALGORITHMS[op]:
-            if algorithm in SUPPORTED_ALGORITHMS[op] and not problem.refusal(algorithm):
+        for algorithm in algorithms_of(op, algorithms):
+            if not problem.refusal(algorithm):
                 call = _core.Call(op, attributes, algorithm)
                 sides[algorithm] = (
                     partial(call.run_with, grad, weight, None, None)

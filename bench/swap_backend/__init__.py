@@ -14,7 +14,7 @@ from rich.table import Table
 import ai3
 from ai3.graph.graph import PRECISIONS
 from bench import networks
-from bench.case import Case, Result
+from bench.case import Case, Result, algorithms_of
 from bench.swap_backend import peers
 from runners.networks import load
 
@@ -71,7 +71,7 @@ def cases(name: str, algorithms: Iterable[str] | None = None) -> Iterator[Case]:
                 ours = {OURS: ai3.swap_backend(network.module, precision=precision)}
                 if precision != "float32":
                     ours[f"{OURS} float32"] = ai3.swap_backend(network.module)
-                for algorithm in algorithms or ():
+                for algorithm in algorithms_of("conv2d", algorithms or ()):
                     ours[algorithm] = ai3.swap_backend(
                         network.module, {"conv2d": algorithm}, unsupported="direct"
                     )

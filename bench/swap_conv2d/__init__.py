@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import ai3
 from bench import networks
-from bench.case import Case
+from bench.case import Case, algorithms_of
 from runners import networks as known
 
 TRAINING = "training_step"
@@ -72,7 +72,7 @@ def _training(algorithms: Iterable[str] | None) -> Case:
 
     network = known.load("resnet18").module
     sides = {"torch": side(copy.deepcopy(network))}
-    for algorithm in algorithms or ("default", "direct"):
+    for algorithm in algorithms_of("conv2d", algorithms or ("default", "direct")):
         module = copy.deepcopy(network)
         ai3.swap_conv2d(module, algorithm, unsupported="direct")
         sides[algorithm] = side(module)
