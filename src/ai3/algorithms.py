@@ -55,6 +55,9 @@ def algorithm(op: str, name: str, *, arrays: str = "numpy") -> Callable[[A], A]:
       A `Model` is planned in what costs least, and the problem tells what an image lies in. One
       with its channels last is an array (N, C, H, W) with strides; one in blocks is
       (N, blocks, H, W, B), whose last block is filled up with what is finite.
+    - `platform`, if it is for tensors on another one's devices: its name, one of `ai3.platforms()`.
+      Arrays are then torch's, `problem.device` tells where they are, and the same name may stand
+      for other algorithms elsewhere.
     - `grad_input(problem, weights)` and `grad_weight(problem, weights)`, for conv2d: plans of the
       gradients, problems of "conv2d_grad_input" (of the output's gradient) and
       "conv2d_grad_weight" (of the input and the output's gradient); built-in ones otherwise.
@@ -73,7 +76,7 @@ def algorithm(op: str, name: str, *, arrays: str = "numpy") -> Callable[[A], A]:
         arrays: what arrays are: "numpy", or "torch" tensors.
 
     Raises:
-        ValueError: an operation or a layout that there is not, or a name that is taken.
+        ValueError: an operation, layout or platform that there is not, or a name that is taken.
         TypeError: a class without `plan`, or what is no class or function.
     """
     if op not in SUPPORTED_ALGORITHMS:
@@ -85,7 +88,10 @@ def algorithm(op: str, name: str, *, arrays: str = "numpy") -> Callable[[A], A]:
 
     def register(maker: A) -> A:
         made: Any = maker
-        layouts = _layouts_of(maker)
+        if (platform := getattr(maker, "platform", "cpu")) != "cpu":
+            _add_to_platform(platform, op, name, arrays, maker)
+            return maker
+        layouts = layouts_of(maker)
         _core.add_algorithm(op, name, arrays == "torch", layouts, answers_of(made))
         REGISTERED[op, name] = Registered(maker, _origin(maker))
         for method, gradient in GRADIENTS.items():
@@ -131,12 +137,20 @@ def load_algorithm(path: "str | PathLike[str]", op: str, name: str | None = None
 
 
 def remove_algorithm(op: str, name: str) -> None:
-    """Take back what `algorithm` added. Networks that were planned with it keep it.
+    """Take back what `algorithm` added, on all platforms. Networks that were planned with it keep
+    it.
 
     Raises ValueError where no such algorithm was added.
     """
+    from ai3.platforms import registered
+
+    elsewhere = [each for each in registered() if each.has_brought(op, name)]
+    for platform in elsewhere:
+        platform.remove_brought(op, name)
     if (op, name) not in REGISTERED:
-        raise ValueError(f"no algorithm {name!r} of {op} was added")
+        if not elsewhere:
+            raise ValueError(f"no algorithm {name!r} of {op} was added")
+        return
     maker = REGISTERED[op, name].maker
     for key, other in list(REGISTERED.items()):
         if key == (op, name) or (op == "conv2d" and other.maker is maker and key[1] == name):
@@ -181,7 +195,15 @@ def load_file(path: Path) -> None:
         load_algorithm(path, op)
 
 
-def _layouts_of(maker: Any) -> list[str]:
+def _add_to_platform(platform: str, op: str, name: str, arrays: str, maker: Any) -> None:
+    from ai3.platforms import add_algorithm
+
+    if arrays != "torch":
+        raise ValueError(f"arrays on {platform} are torch's: say arrays='torch'")
+    add_algorithm(platform, op, name, maker)
+
+
+def layouts_of(maker: Any) -> list[str]:
     """Those that it takes beside dense ones."""
     layouts = list(getattr(maker, "layouts", ()))
     for layout in layouts:

@@ -275,6 +275,37 @@ def test_algorithms_may_be_brought(mirror: Mirror) -> None:
         add_algorithm("mirorr", "conv2d", "twice", twice)
 
 
+def test_the_decorator_brings_them_too(mirror: Mirror) -> None:
+    seen: list[Any] = []
+
+    @ai3.algorithm("conv2d", "ours", arrays="torch")
+    class Ours:
+        platform, layouts = "mirror", ("channels_last",)
+
+        def plan(self, problem: Any, weights: Sequence[Any]) -> Any:
+            def run(inputs: Sequence[Any], output: Any, workspace: Any) -> None:
+                seen.append((problem.output_layout, inputs[0].stride(1)))
+                output.copy_(nn.functional.conv2d(inputs[0], *weights))
+
+            return run
+
+    @ai3.algorithm("conv2d", "ours")
+    def on_cpu(problem: Any, x: Any, w: Any, b: Any, output: Any) -> None:
+        output[:] = 7
+
+    conv = nn.Conv2d(3, 4, 3, device="mirror")
+    x = torch.randn(1, 3, 6, 6, device="mirror").contiguous(memory_format=torch.channels_last)
+    expected = conv(x).cpu()
+    ai3.swap_conv2d(conv, "ours")
+    close([conv(x).cpu()], [expected])
+    assert seen == [("channels_last", 1)]
+    assert (conv.cpu()(x.cpu()) == 7).all()
+    with pytest.raises(ValueError, match="arrays on mirror are torch's: say arrays='torch'"):
+        ai3.algorithm("conv2d", "ours")(Ours)
+    ai3.remove_algorithm("conv2d", "ours")
+    assert "ours" not in names("conv2d") and "ours" not in ai3.SUPPORTED_ALGORITHMS["conv2d"]
+
+
 def test_brought_classes_plan_again_for_other_weights(mirror: Mirror) -> None:
     class Packed:
         def plan(self, problem: Any, weights: Sequence[Any]) -> Any:

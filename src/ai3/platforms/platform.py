@@ -7,7 +7,7 @@ from inspect import isclass
 from math import inf, isfinite
 from typing import Any, ClassVar, TypeAlias
 
-from ai3.algorithms import GRADIENTS, answers_of
+from ai3.algorithms import GRADIENTS, answers_of, layouts_of
 from ai3.problem import Problem
 
 Run: TypeAlias = Callable[[Sequence[Any], Any, Any], Any]
@@ -24,7 +24,7 @@ class Algorithm:
     """
 
     name: str
-    layouts: ClassVar[frozenset[str]] = frozenset()
+    layouts: frozenset[str] = frozenset()
     """Those of images, beside "dense", in which it takes and gives them; all inputs and the output
     have the same."""
 
@@ -145,6 +145,7 @@ class _Brought(Algorithm):
     def __init__(self, name: str, maker: Any, method: str) -> None:
         self.name = name
         self._answers = answers_of(maker, method)
+        self.layouts = frozenset(layouts_of(maker))
         self.made_of_elements = isclass(maker)
 
     def refusal(self, problem: Problem) -> str:
