@@ -57,6 +57,20 @@ def source_of(op: str) -> Path:
     return next(p for p in (SOURCES / "ops").glob("*/op.cpp") if included in p.read_text())
 
 
+def _built_on(source: Path) -> list[Path]:
+    """The sources of the operations that one is made of, by what their headers include."""
+    found: list[Path] = []
+    waiting = [source]
+    while waiting:
+        header = waiting.pop().with_suffix(".hpp").read_text()
+        for other in re.findall(r'#include "ops/(\w+)/op.hpp"', header):
+            path = SOURCES / "ops" / other / "op.cpp"
+            if path not in found:
+                found.append(path)
+                waiting.append(path)
+    return found
+
+
 def operations_in(path: Path) -> list[str]:
     """Those that a file defines functions of."""
     text = path.read_text()
@@ -138,9 +152,10 @@ def _compile(folder: Path, path: Path, op: str, options: Sequence[str]) -> tuple
         f'#pragma once\n#include "core/custom.hpp"\n#include "{path.resolve()}"\n{said}'
     )
     include = ["-I", str(folder), "-I", str(SOURCES), "-I", str(PACKAGE)]
-    depends = folder / "depends"
+    depends, source = folder / "depends", source_of(op)
     parts = {
-        folder / "op.o": [str(source_of(op)), "-MMD", "-MF", str(depends)],
+        folder / "op.o": [str(source), "-MMD", "-MF", str(depends)],
+        **{folder / f"{other.parent.name}.o": [str(other), "-O1"] for other in _built_on(source)},
         # Asked once for a plan.
         folder / "library.o": [str(SOURCES / "plugin/library.cpp"), "-O1"],
     }

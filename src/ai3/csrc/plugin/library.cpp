@@ -13,6 +13,7 @@
 #include "core/tensor.cpp"
 #include "core/workspace.cpp"
 #include "kernels/activation.cpp"
+#include "kernels/broadcast.cpp"
 
 namespace ai3 {
 
