@@ -4,6 +4,7 @@ import copy
 import pickle
 import sys
 from collections.abc import Iterator
+from functools import partial
 from math import inf, nan
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,9 @@ from torch.nn import functional as F
 
 import ai3
 from ai3 import Tensor
+from ai3.validation.case import Randomly
+from ai3.validation.cases import SUITES
+from ai3.validation.trial import Trial, arrays_of
 from test.unit.checks import LAYOUTS, assert_same_bits, run_in_layout
 
 EPSILON = torch.finfo(torch.bfloat16).eps
@@ -185,53 +189,71 @@ def test_linear(
         assert_rounded(actual, expected, widths[0])
 
 
-SMALL: dict[str, tuple[list[tuple[int, ...]], list[tuple[int, ...]], dict[str, Any]]] = {
-    "conv2d": ([(2, 8, 9, 9)], [(8, 8, 3, 3), (8,)], {"padding": 1}),
-    "linear": ([(5, 12)], [(7, 12), (7,)], {}),
-    "matmul": ([(2, 5, 6), (2, 6, 7)], [], {}),
-    "maxpool2d": ([(1, 5, 9, 9)], [], {"kernel_size": 3, "stride": 2}),
-    "avgpool2d": ([(1, 5, 9, 9)], [], {"kernel_size": 3, "stride": 2}),
-    "softmax": ([(4, 11)], [], {"dim": 1}),
-    "layer_norm": ([(4, 11)], [(11,), (11,)], {"normalized_shape": (11,)}),
-    "sigmoid": ([(4, 11)], [], {}),
-    "add": ([(4, 11), (4, 11)], [], {}),
-    "permute": ([(4, 11, 3)], [], {"dims": (2, 0, 1)}),
-    "concat": ([(4, 11), (4, 2)], [], {"dim": 1}),
-    "pad": ([(4, 11)], [], {"pad": (1, 2), "value": 3.0}),
-    "interpolate": ([(1, 3, 5, 5)], [], {"scale_factor": 2, "mode": "nearest"}),
-    "scaled_dot_product_attention": ([(1, 2, 5, 8)] * 3, [], {}),
-}
-
-
-@pytest.mark.parametrize("op", SMALL)
+@pytest.mark.parametrize("op", sorted(SUITES.keys() - {"pointwise", "reorder"}))
 def test_every_algorithm(core: ModuleType, op: str) -> None:
-    """What no algorithm computes in bfloat16 is computed in float32 and rounded once."""
-    shapes, weight_shapes, attributes = SMALL[op]
-    inputs = [torch.randn(shape).bfloat16() for shape in shapes]
-    weights = [torch.randn(shape).bfloat16() for shape in weight_shapes]
-    specs = [core.Spec("bfloat16", shape) for shape in shapes]
-    problem = core.problem(op, specs, core.Weights.of(weights), attributes)
-    assert problem.output.dtype == "bfloat16"
-    wide = core.problem(
-        op,
-        [core.Spec("float64", shape) for shape in shapes],
-        core.Weights.of([w.double() for w in weights]),
-        attributes,
-    )
-    expected = wide.reference(*(x.double() for x in inputs)).torch()
-    assert_rounded(problem.reference(*inputs).torch(), expected, 1)
+    """Results are rounded once, whether an algorithm computes in bfloat16 or in float32; so are
+    weights, where they are not bfloat16 already."""
     tried = 0
-    for algorithm in core.algorithms()[op]:
-        if problem.refusal(algorithm):
+    for seed in range(6):
+        case = SUITES[op].draw(Randomly((op, seed)), op)
+        given, held = arrays_of(Trial(case, "float32", seed=seed))
+        inputs = [torch.tensor(x) for x in given]
+        inputs = [x.bfloat16() if x.is_floating_point() else x for x in inputs]
+        weights = [w if w is None else torch.tensor(w).bfloat16() for w in held]
+        problem, wide = (
+            core.problem(
+                op,
+                [
+                    core.Spec(dtype if x.dtype.is_floating_point else "int64", x.shape)
+                    for x in inputs
+                ],
+                core.Weights.of([w if w is None else w.to(to) for w in weights]),
+                dict(case.attributes),
+            )
+            for dtype, to in (
+                ("bfloat16", torch.float32 if seed % 2 else torch.bfloat16),
+                ("float64", torch.float64),
+            )
+        )
+        exact = wide.reference(*(x.double() if x.is_floating_point() else x for x in inputs))
+        expected = exact.torch()
+        if not expected.numel():
             continue
-        actual = problem.run(algorithm, *inputs).torch()
-        assert actual.dtype == torch.bfloat16
-        if "winograd" in algorithm:  # some of what it transforms is rounded on the way
-            assert (actual.double() - expected).norm() < 6 * EPSILON * expected.norm()
-        else:
-            assert_rounded(actual, expected, 100)
-        tried += 1
+        for algorithm in ("reference", *core.algorithms()[op]):
+            if algorithm != "reference" and problem.refusal(algorithm):
+                continue
+            run = problem.reference if algorithm == "reference" else partial(problem.run, algorithm)
+            actual = run(*inputs).torch()
+            assert str(actual.dtype) == f"torch.{problem.output.dtype}"
+            if "winograd" in algorithm:  # some of what it transforms is rounded on the way
+                assert (actual.double() - expected).norm() < 6 * EPSILON * expected.norm()
+            elif actual.is_floating_point():
+                known = expected.isfinite()
+                assert_same_bits(actual.double()[~known], expected[~known])
+                assert_rounded(actual[known], expected[known], 100)
+            else:
+                assert torch.equal(actual, expected)
+            tried += 1
     assert tried
+
+
+def test_what_computes_in_bfloat16(core: ModuleType) -> None:
+    """No dense array is converted for these."""
+    native = set()
+    for op in SUITES.keys() - {"pointwise"}:
+        case = SUITES[op].draw(Randomly((op, 0)), op)
+        given, held = arrays_of(Trial(case, "float32"))
+        specs = [core.Spec("int64" if x.dtype.kind == "i" else "bfloat16", x.shape) for x in given]
+        problem = core.problem(op, specs, core.Weights.of(held), dict(case.attributes))
+        native |= {op} if problem.takes_bfloat16("direct") else set()
+    assert native >= NATIVE
+
+
+NATIVE = {
+    *("conv2d", "linear", "batchnorm2d"),
+    *("layer_norm", "group_norm", "normalize", "local_response_norm", "softmax", "interpolate"),
+    *("relu", "gelu", "silu", "hardswish", "sigmoid", "add", "mul", "reorder"),
+}
 
 
 def test_by_name(core: ModuleType) -> None:

@@ -41,7 +41,7 @@ constexpr bool takes_layouts = false;
 template <typename P, typename Own, std::size_t Inputs, std::size_t Weights>
 class Custom final : public Algorithm<P> {
     template <typename T, typename... More>
-    static constexpr bool takes(More... more) {
+    static constexpr bool takes() {
         return []<std::size_t... I>(std::index_sequence<I...>) {
             return requires(const P& p, const T* read, T* output, More... more) {
                 Own::run(p, (void(I), read)..., output, more...);
@@ -49,7 +49,7 @@ class Custom final : public Algorithm<P> {
         }(std::make_index_sequence<Inputs + Weights>{});
     }
     template <typename T>
-    static constexpr bool needs_memory = takes<T>((std::byte*)nullptr);
+    static constexpr bool needs_memory = takes<T, std::byte*>();
     template <typename T>
     static constexpr bool written_for = takes<T>() || needs_memory<T>;
 

@@ -17,17 +17,19 @@ bool written_past_cache(Index size, Index run, const T* in, const T* out) {
 }
 
 // out[i] for i in [begin, end) by whole vectors: value(at) is the vector of elements from `i` on,
-// where at(p) reads that of the array p.
+// where at(p) reads that of the array p, which may be of T or what T is computed with.
 template <typename T, typename Value>
 void compute_elements(T* out, Index begin, Index end, bool past_cache, Value value) {
     constexpr Index W = lanes<T>;
     Index i = begin;
     const auto some = [&](Index n) {
         const auto mask = LaneMask<T>::first(n);
-        mask.store(out + i, value([&](const T* p) { return mask.load(p + i); }));
+        mask.store(out + i, value([&]<typename From>(const From* p) {
+                       return LaneMask<From>(mask.bits()).load(p + i);
+                   }));
         i += n;
     };
-    const auto at = [&](const T* p) { return load(p + i); };
+    const auto at = [&](const auto* p) { return load(p + i); };
     if (std::is_same_v<T, Lane<T>> && past_cache) {
         const Index ahead = Index(reinterpret_cast<std::uintptr_t>(out + i) / sizeof(T)) % W;
         some(std::min((W - ahead) % W, end - i));

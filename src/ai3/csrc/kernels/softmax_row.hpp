@@ -1,6 +1,7 @@
 // The parts of softmax along a row of memory.
 #pragma once
 
+#include <algorithm>
 #include <limits>
 
 #include "kernels/elementary.hpp"
@@ -63,6 +64,29 @@ template <typename T>
 void softmax_row(const T* x, T* out, Index n) {
     const T total = sum<T>(exponentials(x, out, n, T(1), largest(x, n)));
     scale_row(out, n, T(1) / total);
+}
+
+// The same in bfloat16, rounded once: exponentials are computed twice, and not stored between.
+inline void softmax_row(const bfloat16* in, bfloat16* out, Index n) {
+    constexpr Index W = lanes<float>;
+    const Vec<float> least = broadcast(-std::numeric_limits<float>::infinity());
+    const auto for_each_vector = [&](auto&& call) {
+        for (Index i = 0; i < n; i += W) {
+            const auto live = LaneMask<bfloat16>::first(std::min(W, n - i));
+            call(i, live, live.select(live.load(in + i), least));
+        }
+    };
+    Vec<float> mosts = least, totals{};
+    for_each_vector([&](Index, auto, Vec<float> x) { mosts = larger<float>(mosts, x); });
+    float lane[W];
+    store(lane, mosts);
+    const float most = largest(lane, W);
+    const auto value = [&](Vec<float> x) { return exp<float>(x - most); };
+    for_each_vector(
+        [&](Index, auto live, Vec<float> x) { totals += live.select(value(x), Vec<float>{}); });
+    const float scale = 1 / sum<float>(totals);
+    for_each_vector(
+        [&](Index i, auto live, Vec<float> x) { live.store(out + i, value(x) * scale); });
 }
 
 }  // namespace ai3

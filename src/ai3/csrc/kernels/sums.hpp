@@ -23,7 +23,7 @@ double sum_of(const T* x, Index n, Term term) {
             const auto rest = LaneMask<T>::first(end - i);
             sums[1] += rest.select(term(rest.load(x + i)), Vec<T>{});
         }
-        total += double(sum<T>((sums[0] + sums[1]) + (sums[2] + sums[3])));
+        total += double(sum<Lane<T>>((sums[0] + sums[1]) + (sums[2] + sums[3])));
     }
     return total;
 }
@@ -36,7 +36,7 @@ struct Moments {
 template <typename T>
 Moments moments(const T* x, Index n) {
     const double mean = sum_of(x, n, [](Vec<T> v) { return v; }) / double(n);
-    const Vec<T> centre = broadcast(T(mean));
+    const Vec<T> centre = broadcast(Lane<T>(mean));
     const double squares =
         sum_of(x, n, [&](Vec<T> v) { return (v - centre) * (v - centre); }) / double(n);
     return {mean, squares};

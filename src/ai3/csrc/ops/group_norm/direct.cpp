@@ -9,11 +9,11 @@
 namespace ai3 {
 namespace {
 
-template <typename T>
+template <typename T, typename Weight, typename Bias>
 class GroupNormPlan final : public Plan {
   public:
-    GroupNormPlan(const GroupNorm& problem, const WeightSet& weights)
-        : p(problem), weight(weights.data<T>(0)), bias(weights.data<T>(1)) {}
+    GroupNormPlan(const GroupNorm& problem, const Weight* weight, const Bias* bias)
+        : p(problem), weight(weight), bias(bias) {}
 
     void run(const void* const* inputs, void* output, std::byte*) const override {
         const T* in = static_cast<const T*>(inputs[0]);
@@ -29,8 +29,9 @@ class GroupNormPlan final : public Plan {
                     for (Index c = 0; c < channels; ++c) {
                         const Index at = g % p.groups * channels + c, first = g * n + c * p.plane;
                         const double by = weight ? scale * double(weight[at]) : scale;
-                        const Vec<T> factor = broadcast(T(by)), centre = broadcast(T(mean));
-                        const Vec<T> shift = broadcast(bias ? bias[at] : T(0));
+                        const Vec<T> factor = broadcast(Lane<T>(by)),
+                                     centre = broadcast(Lane<T>(mean));
+                        const Vec<T> shift = broadcast(bias ? Lane<T>(bias[at]) : Lane<T>(0));
                         compute_elements(out, first, first + p.plane, past_cache, [&](auto from) {
                             return (from(in) - centre) * factor + shift;
                         });
@@ -41,17 +42,23 @@ class GroupNormPlan final : public Plan {
 
   private:
     GroupNorm p;
-    const T *weight, *bias;
+    const Weight* weight;
+    const Bias* bias;
 };
 
 class Direct final : public Algorithm<GroupNorm> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
 
     std::unique_ptr<Plan> plan(const GroupNorm& p, const WeightSet& weights) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
-            return std::make_unique<GroupNormPlan<decltype(zero)>>(p, weights);
+        std::unique_ptr<Plan> plan;
+        with_real(p.dtype, [&]<typename T>(T) {
+            with_weights<T>(weights, [&]<typename W, typename B>(const W* weight, const B* bias) {
+                plan = std::make_unique<GroupNormPlan<T, W, B>>(p, weight, bias);
+            });
         });
+        return plan;
     }
 };
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/custom.hpp"
+#include "core/mixed.hpp"
 #include "custom/group_norm.hpp"
 
 namespace ai3 {
@@ -27,7 +28,8 @@ GroupNorm::GroupNorm(const std::vector<Spec>& inputs, const WeightSet& weights,
         refuse("num_groups " + std::to_string(groups) + " must divide the " + std::to_string(C) +
                " channels");
     for (std::size_t i = 0; i < 2; ++i)
-        if (const Constant* given = weights.get(i); given && given->spec != Spec{dtype, {C}})
+        if (const Constant* given = weights.get(i);
+            given && !(goes_with(given->spec.dtype, dtype) && given->spec.shape == Shape{C}))
             refuse(std::string(i ? "bias" : "weight") + " must be " + to_string(Spec{dtype, {C}}) +
                    ", not " + to_string(given->spec));
 }

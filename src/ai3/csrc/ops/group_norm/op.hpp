@@ -9,6 +9,7 @@ namespace ai3 {
 
 struct GroupNorm {
     static constexpr std::string_view op = "group_norm";
+    static constexpr bool takes_bfloat16 = true;
 
     // Attributes: num_groups, eps.
     GroupNorm(const std::vector<Spec>& inputs, const WeightSet& weights,

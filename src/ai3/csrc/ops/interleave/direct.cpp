@@ -43,16 +43,16 @@ struct Pair {
 
     void copy(Index pixels, LaneMask<T> live, T* out) const {
         VecIndex<T> from_a, from_b;
-        T turns[W];
+        Lane<T> turns[W];
         for (Index l = 0; l < W; ++l) {
             from_a[l] = a.first + l / 2, from_b[l] = b.first + l / 2;
-            turns[l] = T(l % 2);
+            turns[l] = Lane<T>(l % 2);
         }
         const Vec<T> odd = load(turns);
         for (Index i = 0; i < pixels * W; i += W) {
             const Vec<T> x = shuffle<T>(load(a.block + i), load(a.next + i), from_a);
             const Vec<T> y = shuffle<T>(load(b.block + i), load(b.next + i), from_b);
-            store(out + i, live.select(odd != T(0) ? y : x, Vec<T>{}));
+            store(out + i, live.select(odd != Lane<T>(0) ? y : x, Vec<T>{}));
         }
     }
 };
@@ -109,7 +109,7 @@ class Direct final : public Algorithm<Interleave> {
     std::string_view name() const override { return "direct"; }
 
     std::unique_ptr<Plan> plan(const Interleave& p, const WeightSet&) const override {
-        return with_type(p.dtype, [&](auto zero) {
+        return with_real(p.dtype, [&](auto zero) {
             using T = decltype(zero);
             return make_plan([p](const void* const* inputs, void* output, std::byte*) {
                 if (p.layout == Layout::dense)

@@ -11,6 +11,7 @@ namespace ai3 {
 struct Interleave {
     static constexpr std::string_view op = "interleave";
     static constexpr bool takes_layouts = true;
+    static constexpr bool moves = true;
 
     // Attributes: dim (counted from the end where negative), start (0), end (that of the whole).
     Interleave(const std::vector<Spec>& inputs, const WeightSet& weights,

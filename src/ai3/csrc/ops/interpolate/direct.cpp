@@ -9,16 +9,18 @@ namespace {
 
 template <typename T, int taps>
 class StretchPlan final : public Plan {
+    using Sum = Lane<T>;
+
   public:
     explicit StretchPlan(const Interpolate& problem) : p(problem) {
         for (Index i : p.columns.index) index.push_back(std::int32_t(i));
-        for (double w : p.columns.weight) weight.push_back(T(w));
+        for (double w : p.columns.weight) weight.push_back(Sum(w));
         // An image's rows are shared out while there are too few images for all threads.
         parts = std::clamp<Index>(4 * p.threads / std::max<Index>(p.N * p.C, 1), 1, p.OH);
     }
 
     static std::size_t workspace_bytes(const Interpolate& p) {
-        return std::size_t(p.threads) * align_up(std::size_t(taps * p.OW) * sizeof(T));
+        return std::size_t(p.threads) * align_up(std::size_t(taps * p.OW) * sizeof(Sum));
     }
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
@@ -28,19 +30,19 @@ class StretchPlan final : public Plan {
         parallel_for(p.threads, p.N * p.C * parts, [&](Index task, int thread) {
             const Index plane = task / parts, part = task % parts;
             stretch(in + plane * p.IH * p.IW, p.OH * part / parts, p.OH * (part + 1) / parts,
-                    reinterpret_cast<T*>(workspace + std::size_t(thread) * share),
+                    reinterpret_cast<Sum*>(workspace + std::size_t(thread) * share),
                     out + plane * p.OH * p.OW);
         });
     }
 
   private:
     // The output's rows [begin, end) of one plane.
-    void stretch(const T* in, Index begin, Index end, T* kept, T* out) const {
+    void stretch(const T* in, Index begin, Index end, Sum* kept, T* out) const {
         Index held[taps];
         std::fill(held, held + taps, Index(-1));
         for (Index oh = begin; oh < end; ++oh) {
-            const T* row[taps];
-            T factor[taps];
+            const Sum* row[taps];
+            Sum factor[taps];
             for (int k = 0; k < taps; ++k) {
                 const std::size_t at = std::size_t(oh * taps + k);
                 const Index ih = p.rows.index[at];
@@ -50,31 +52,31 @@ class StretchPlan final : public Plan {
                     held[slot] = ih;
                 }
                 row[k] = kept + slot * p.OW;
-                factor[k] = T(p.rows.weight[at]);
+                factor[k] = Sum(p.rows.weight[at]);
             }
             constexpr Index W = lanes<T>;
             for (Index i = 0; i < p.OW; i += W) {
-                const auto live = LaneMask<T>::first(std::min(W, p.OW - i));
+                const auto live = LaneMask<Sum>::first(std::min(W, p.OW - i));
                 Vec<T> total = live.load(row[0] + i) * factor[0];
                 for (int k = 1; k < taps; ++k) total += live.load(row[k] + i) * factor[k];
-                live.store(out + oh * p.OW + i, total);
+                LaneMask<T>(live.bits()).store(out + oh * p.OW + i, total);
             }
         }
     }
 
-    void widen(const T* in, T* out) const {
+    void widen(const T* in, Sum* out) const {
         const std::int32_t* at = index.data();
-        const T* factor = weight.data();
+        const Sum* factor = weight.data();
         for (Index i = 0; i < p.OW; ++i, at += taps, factor += taps) {
-            T total = in[at[0]] * factor[0];
-            for (int k = 1; k < taps; ++k) total += in[at[k]] * factor[k];
+            Sum total = Sum(in[at[0]]) * factor[0];
+            for (int k = 1; k < taps; ++k) total += Sum(in[at[k]]) * factor[k];
             out[i] = total;
         }
     }
 
     Interpolate p;
     std::vector<std::int32_t> index;
-    std::vector<T> weight;
+    std::vector<Sum> weight;
     Index parts;
 };
 
@@ -89,6 +91,7 @@ std::unique_ptr<Plan> nearest_plan(const Interpolate& p) {
 class Direct final : public Algorithm<Interpolate> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
 
     std::string refusal(const Interpolate& p) const override {
         return p.IW > std::numeric_limits<std::int32_t>::max() ? "its rows are too long"
@@ -96,7 +99,7 @@ class Direct final : public Algorithm<Interpolate> {
     }
 
     std::size_t workspace_bytes(const Interpolate& p) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::size_t {
+        return with_real(p.dtype, [&](auto zero) -> std::size_t {
             using T = decltype(zero);
             return p.taps == 1   ? 0
                    : p.taps == 2 ? StretchPlan<T, 2>::workspace_bytes(p)
@@ -105,7 +108,7 @@ class Direct final : public Algorithm<Interpolate> {
     }
 
     std::unique_ptr<Plan> plan(const Interpolate& p, const WeightSet&) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+        return with_real(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             using T = decltype(zero);
             if (p.taps == 1) return nearest_plan<T>(p);
             if (p.taps == 2) return std::make_unique<StretchPlan<T, 2>>(p);

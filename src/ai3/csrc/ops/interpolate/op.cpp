@@ -36,11 +36,11 @@ AxisTaps taps_of(const std::string& mode, DType dtype, Index in, Index out, doub
     axis.index.reserve(taps * std::size_t(out)), axis.weight.reserve(taps * std::size_t(out));
     for (Index o = 0; o < out; ++o) {
         if (mode == "nearest" || mode == "nearest-exact") {
-            // Where rounding decides, it is the image's dtype's.
+            // Where rounding decides, it is that of what the image's dtype is computed with.
             const double offset = mode == "nearest" ? 0 : 0.5;
-            const double at = dtype == DType::f32
-                                  ? double(std::floor((float(o) + float(offset)) * float(step)))
-                                  : std::floor((double(o) + offset) * step);
+            const double at = dtype == DType::f64
+                                  ? std::floor((double(o) + offset) * step)
+                                  : double(std::floor((float(o) + float(offset)) * float(step)));
             add(Index(at), 1);
             continue;
         }

@@ -15,6 +15,7 @@ struct AxisTaps {
 
 struct Interpolate {
     static constexpr std::string_view op = "interpolate";
+    static constexpr bool takes_bfloat16 = true;
 
     // Attributes: size (OH, OW) or scale_factor (one number or two), mode, align_corners,
     // recompute_scale_factor.

@@ -10,11 +10,11 @@
 namespace ai3 {
 namespace {
 
-template <typename T>
+template <typename T, typename Weight, typename Bias>
 class LayerNormPlan final : public Plan {
   public:
-    LayerNormPlan(const LayerNorm& problem, const WeightSet& weights)
-        : p(problem), weight(weights.data<T>(0)), bias(weights.data<T>(1)) {}
+    LayerNormPlan(const LayerNorm& problem, const Weight* weight, const Bias* bias)
+        : p(problem), weight(weight), bias(bias) {}
 
     void run(const void* const* inputs, void* output, std::byte*) const override {
         const T* in = static_cast<const T*>(inputs[0]);
@@ -29,8 +29,8 @@ class LayerNormPlan final : public Plan {
   private:
     void normalize(const T* x, T* out, bool past_cache) const {
         const auto [mean, variance] = moments(x, p.n);
-        const Vec<T> scale = broadcast(T(1 / std::sqrt(variance + p.eps)));
-        const Vec<T> centre = broadcast(T(mean));
+        const Vec<T> scale = broadcast(Lane<T>(1 / std::sqrt(variance + p.eps)));
+        const Vec<T> centre = broadcast(Lane<T>(mean));
         const auto result = [&](auto finish) {
             compute_elements(out, 0, p.n, past_cache,
                              [&](auto at) { return finish((at(x) - centre) * scale, at); });
@@ -46,17 +46,23 @@ class LayerNormPlan final : public Plan {
     }
 
     LayerNorm p;
-    const T *weight, *bias;
+    const Weight* weight;
+    const Bias* bias;
 };
 
 class Direct final : public Algorithm<LayerNorm> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
 
     std::unique_ptr<Plan> plan(const LayerNorm& p, const WeightSet& weights) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
-            return std::make_unique<LayerNormPlan<decltype(zero)>>(p, weights);
+        std::unique_ptr<Plan> plan;
+        with_real(p.dtype, [&]<typename T>(T) {
+            with_weights<T>(weights, [&]<typename W, typename B>(const W* weight, const B* bias) {
+                plan = std::make_unique<LayerNormPlan<T, W, B>>(p, weight, bias);
+            });
         });
+        return plan;
     }
 };
 

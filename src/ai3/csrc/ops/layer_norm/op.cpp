@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/custom.hpp"
+#include "core/mixed.hpp"
 #include "custom/layer_norm.hpp"
 
 namespace ai3 {
@@ -26,7 +27,8 @@ LayerNorm::LayerNorm(const std::vector<Spec>& inputs, const WeightSet& weights,
         refuse("the input must end in normalized_shape " + to_string(normalized) + ", unlike " +
                to_string(inputs[0]));
     for (std::size_t i = 0; i < 2; ++i)
-        if (const Constant* given = weights.get(i); given && given->spec != Spec{dtype, normalized})
+        if (const Constant* given = weights.get(i);
+            given && !(goes_with(given->spec.dtype, dtype) && given->spec.shape == normalized))
             refuse(std::string(i ? "bias" : "weight") + " must be " +
                    to_string(Spec{dtype, normalized}) + ", not " + to_string(given->spec));
     n = elements(normalized);

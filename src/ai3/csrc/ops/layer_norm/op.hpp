@@ -9,6 +9,7 @@ namespace ai3 {
 
 struct LayerNorm {
     static constexpr std::string_view op = "layer_norm";
+    static constexpr bool takes_bfloat16 = true;
 
     // Attributes: normalized_shape, eps.
     LayerNorm(const std::vector<Spec>& inputs, const WeightSet& weights,

@@ -26,7 +26,8 @@ class LocalResponseNormPlan final : public Plan {
   private:
     void channel(const T* image, Index c, T* out) const {
         constexpr Index W = lanes<T>;
-        const Vec<T> k = broadcast(T(p.k)), factor = broadcast(T(p.alpha / double(p.size)));
+        const Vec<T> k = broadcast(Lane<T>(p.k));
+        const Vec<T> factor = broadcast(Lane<T>(p.alpha / double(p.size)));
         for (Index i = 0; i < p.plane; i += W) {
             const auto live = LaneMask<T>::first(std::min(W, p.plane - i));
             Vec<T> squares{};
@@ -43,11 +44,11 @@ class LocalResponseNormPlan final : public Plan {
         Vec<T> y;
         if (p.beta == 0.75)
             for (int l = 0; l < lanes<T>; ++l) {
-                const T root = std::sqrt(x[l]);
+                const Lane<T> root = std::sqrt(x[l]);
                 y[l] = root * std::sqrt(root);
             }
         else
-            for (int l = 0; l < lanes<T>; ++l) y[l] = std::pow(x[l], T(p.beta));
+            for (int l = 0; l < lanes<T>; ++l) y[l] = std::pow(x[l], Lane<T>(p.beta));
         return y;
     }
 
@@ -57,9 +58,10 @@ class LocalResponseNormPlan final : public Plan {
 class Direct final : public Algorithm<LocalResponseNorm> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
 
     std::unique_ptr<Plan> plan(const LocalResponseNorm& p, const WeightSet&) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+        return with_real(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             return std::make_unique<LocalResponseNormPlan<decltype(zero)>>(p);
         });
     }

@@ -11,6 +11,7 @@ namespace ai3 {
 
 struct LocalResponseNorm {
     static constexpr std::string_view op = "local_response_norm";
+    static constexpr bool takes_bfloat16 = true;
 
     // Attributes: size, alpha, beta, k.
     LocalResponseNorm(const std::vector<Spec>& inputs, const WeightSet& weights,

@@ -16,7 +16,7 @@ constexpr Index grain = 1 << 14;
 template <typename T>
 void normalize_row(const T* in, T* out, Index n, double eps) {
     const double norm = std::sqrt(sum_of(in, n, [](Vec<T> v) { return v * v; }));
-    const Vec<T> factor = broadcast(T(1 / (norm < eps ? eps : norm)));
+    const Vec<T> factor = broadcast(Lane<T>(1 / (norm < eps ? eps : norm)));
     compute_elements(out, 0, n, false, [&](auto at) { return at(in) * factor; });
 }
 
@@ -30,7 +30,7 @@ void normalize_lanes(const T* in, T* out, Index n, Index stride, double eps, Lan
     }
     for (int l = 0; l < lanes<T>; ++l) {
         const double norm = std::sqrt(double(factor[l]));
-        factor[l] = T(1 / (norm < eps ? eps : norm));
+        factor[l] = Lane<T>(1 / (norm < eps ? eps : norm));
     }
     for (Index k = 0; k < n; ++k) live.store(out + k * stride, live.load(in + k * stride) * factor);
 }
@@ -52,9 +52,10 @@ std::unique_ptr<Plan> plan_of(const Normalize& p) {
 class Direct final : public Algorithm<Normalize> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
 
     std::unique_ptr<Plan> plan(const Normalize& p, const WeightSet&) const override {
-        return with_type(p.dtype, [&](auto zero) { return plan_of<decltype(zero)>(p); });
+        return with_real(p.dtype, [&](auto zero) { return plan_of<decltype(zero)>(p); });
     }
 };
 

@@ -8,6 +8,7 @@ namespace ai3 {
 
 struct Normalize {
     static constexpr std::string_view op = "normalize";
+    static constexpr bool takes_bfloat16 = true;
 
     // Attributes: dim (counted from the end where negative), eps.
     Normalize(const std::vector<Spec>& inputs, const WeightSet& weights,

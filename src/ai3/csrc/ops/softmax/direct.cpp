@@ -25,6 +25,17 @@ void softmax_lanes(const T* in, T* out, Index n, Index stride, LaneMask<T> live)
     for (Index k = 0; k < n; ++k) live.store(out + k * stride, live.load(out + k * stride) * scale);
 }
 
+// The same in bfloat16, rounded once: exponentials are computed twice, and not stored between.
+inline void softmax_lanes(const bfloat16* in, bfloat16* out, Index n, Index stride,
+                          LaneMask<bfloat16> live) {
+    Vec<float> most = live.load(in), total{};
+    for (Index k = 1; k < n; ++k) most = larger<float>(most, live.load(in + k * stride));
+    const auto value = [&](Index k) { return exp<float>(live.load(in + k * stride) - most); };
+    for (Index k = 0; k < n; ++k) total += value(k);
+    const Vec<float> scale = 1 / total;
+    for (Index k = 0; k < n; ++k) live.store(out + k * stride, value(k) * scale);
+}
+
 template <typename T>
 std::unique_ptr<Plan> plan_of(const Softmax& p) {
     return make_plan([p](const void* const* inputs, void* output, std::byte*) {
@@ -42,9 +53,10 @@ std::unique_ptr<Plan> plan_of(const Softmax& p) {
 class Direct final : public Algorithm<Softmax> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
 
     std::unique_ptr<Plan> plan(const Softmax& p, const WeightSet&) const override {
-        return with_type(p.dtype, [&](auto zero) { return plan_of<decltype(zero)>(p); });
+        return with_real(p.dtype, [&](auto zero) { return plan_of<decltype(zero)>(p); });
     }
 };
 

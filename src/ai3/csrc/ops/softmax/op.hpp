@@ -8,6 +8,7 @@ namespace ai3 {
 
 struct Softmax {
     static constexpr std::string_view op = "softmax";
+    static constexpr bool takes_bfloat16 = true;
 
     // Attributes: dim, counted from the end where negative.
     Softmax(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
