@@ -2,6 +2,8 @@
 
 import copy
 import io
+import re
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -400,6 +402,61 @@ def test_profiler_names_algorithm_and_module() -> None:
     assert "ai3::conv2d[winograd] 0" in names
     assert any(name.startswith("ai3::conv2d[default: ") and name.endswith("] 2") for name in names)
     assert {"ai3::conv2d", "ai3::conv2d_grad_weight", "ai3::conv2d_grad_input"} <= set(names)
+
+
+GRADIENTS = [
+    ("conv2d", nn.Conv2d(4, 6, 3), (2, 4, 7, 9), ["conv2d_grad_input", "conv2d_grad_weight"]),
+    ("conv1d", nn.Conv1d(4, 6, 3), (2, 4, 9), ["conv2d_grad_input", "conv2d_grad_weight"]),
+    ("conv3d", nn.Conv3d(4, 6, 2), (2, 4, 5, 6, 7), ["conv2d_grad_input", "conv2d_grad_weight"]),
+    (
+        "conv_transpose2d",
+        nn.ConvTranspose2d(4, 6, 3),
+        (2, 4, 7, 9),
+        ["conv2d", "conv2d_grad_weight"],
+    ),
+    ("linear", nn.Linear(4, 6), (2, 3, 4), ["linear_grad_input", "linear_grad_weight"]),
+]
+
+
+@pytest.mark.parametrize("kind, module, shape, parts", GRADIENTS, ids=[g[0] for g in GRADIENTS])
+@pytest.mark.parametrize("forward_too", [True, False])
+def test_profiler_names_gradients(
+    kind: str, module: nn.Module, shape: tuple[int, ...], parts: list[str], forward_too: bool
+) -> None:
+    """Where it watches the forward pass too, and where it does not."""
+    own = nn.Sequential(OrderedDict(layer=copy.deepcopy(module)))
+    ai3.swap(own, {kind: "direct"})
+    x = torch.randn(shape, requires_grad=True)
+    expected = torch.autograd.grad(own(x).square().sum(), [x, *own.parameters()])
+    loss = None if forward_too else own(x).square().sum()
+    with torch.profiler.profile() as profile:
+        loss = own(x).square().sum() if loss is None else loss
+        found = torch.autograd.grad(loss, [x, *own.parameters()])
+    for mine, other in zip(found, expected, strict=True):
+        close(mine, other)
+    names = {event.key: event.count for event in profile.key_averages()}
+    torchs = kind == "linear"
+    for part in parts:
+        label = (
+            f"ai3::{part}[torch] layer" if torchs else rf"ai3::{part}\[default: [a-z0-9 ]+\] layer"
+        )
+        matched = [key for key in names if key == label or re.fullmatch(label, key)]
+        assert len(matched) == 1 and names[matched[0]] == 1, (label, sorted(names))
+    assert (f"ai3::{kind}[direct] layer" in names) == forward_too
+
+
+def test_profiler_lets_gradients_be_differentiated() -> None:
+    net = small_net()
+    own = swapped(net, {"0": "winograd"})
+    x = torch.randn(2, 4, 7, 9, requires_grad=True)
+
+    def second(network: nn.Module) -> torch.Tensor:
+        (first,) = torch.autograd.grad(network(x).square().sum(), x, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), x)[0]
+
+    with torch.profiler.profile():
+        found = second(own)
+    close(found, second(net))
 
 
 def test_flops_are_counted_as_torchs() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ai3 import _core
+from ai3 import _core, choices
 from ai3.errors import UnsupportedAlgorithmError
 from ai3.graph.choose_layouts import Layouts, choose_layouts
 from ai3.graph.eliminate import eliminate
@@ -118,6 +118,10 @@ def compile_graph(
     compiled, pairs = fuse_expansions(compiled, weights)
     problems = infer(compiled, weights)
     chosen = _chosen(compiled, problems, unsupported)
+    if choices.told():
+        for node in compiled.nodes:
+            if node.name in chosen:
+                choices.tell(node.label, problems[node.name], chosen[node.name][0])
     algorithms = {name: pair[0] for name, pair in chosen.items()}
     stages = Stages(graph, specialized, pairs, compiled, problems, algorithms)
     schedule, names, resizable = scheduled(stages, weights)

@@ -151,6 +151,14 @@ class OnDevice(Layer):
     def grad_bias(grad: Tensor) -> Tensor:
         return grad.sum((-1, -2) if grad.dim() == 3 else (0, 2, 3))
 
+    def asked(
+        self, op: str, inputs: Sequence[Tensor], weight: Tensor | None, **sizes: Any
+    ) -> Task:
+        platform = platform_of(inputs[0].device.type)
+        assert platform is not None
+        held = () if weight is None else (array_of(layer.kernel_of(weight)), None)
+        return Task(platform, op, list(map(array_of, inputs)), held, self._attributes | sizes)
+
     def _call(self, call: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         stamp = self._stamp(weight, bias)
         return call.run_with(x, layer.kernel_of(weight), bias, stamp, self._frozen)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ai3 import _core
+from ai3 import _core, choices
 
 Config = tuple[Any, ...]
 """What a layer's operator takes beside tensors, in the operator's order."""
@@ -44,6 +44,8 @@ class Layer(ABC):
         self._changes = 0
         self._attributes = dict(zip(self.names, config, strict=False))
         self._forward = self.make_call(self.op, self._attributes, config[self.forward_at], name)
+        if choices.told():  # asked here, and not at each call
+            self.run, self.gradients = self._told_run, self._told_gradients  # type: ignore[method-assign]
 
     @staticmethod
     def make_call(op: str, attributes: dict[str, Any], algorithm: str, name: str = "") -> Any:
@@ -69,6 +71,52 @@ class Layer(ABC):
         self, grad: Tensor, input: Tensor, weight: Tensor, needs: Sequence[bool]
     ) -> tuple[Tensor | None, ...]:
         """By input, weight and bias, of those that `needs` says."""
+
+    def _told_run(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        problem = self.asked(self.op, [input], weight)
+        choices.tell(self._name, problem, self.config[self.forward_at])
+        return type(self).run(self, input, weight, bias)
+
+    def _told_gradients(
+        self, grad: Tensor, input: Tensor, weight: Tensor, needs: Sequence[bool]
+    ) -> tuple[Tensor | None, ...]:
+        parts = self.gradient_problems(grad, input, weight)
+        for (_, algorithm, problem), needed in zip(parts, needs, strict=True):
+            if needed and problem is not None:
+                choices.tell(self._name, problem, algorithm)
+        return type(self).gradients(self, grad, input, weight, needs)
+
+    def gradient_labels(self, grad: Tensor, input: Tensor, weight: Tensor) -> list[str]:
+        """What the profiler shows of the gradients by input, weight and bias."""
+        labels = []
+        for part, algorithm, problem in self.gradient_problems(grad, input, weight):
+            if problem is not None and algorithm == "default":
+                algorithm = f"default: {problem.resolve(algorithm)}"
+            labels.append(f"ai3::{part}[{algorithm}] {self._name}".rstrip())
+        return labels
+
+    @abstractmethod
+    def gradient_problems(
+        self, grad: Tensor, input: Tensor, weight: Tensor
+    ) -> list[tuple[str, str, Any]]:
+        """The gradients by input, weight and bias: an operation and an algorithm, and what that has
+        to do, None where torch does it."""
+
+    def asked(
+        self, op: str, inputs: Sequence[Tensor], weight: Tensor | None, **sizes: Any
+    ) -> Any:
+        """What one of the core's operations has to do with these tensors: a problem, or what
+        answers as one does."""
+        specs = [_core.Spec(self._dtype_of(x), tuple(x.shape)) for x in inputs]
+        kernel = [] if weight is None else [kernel_of(weight.detach()), None]
+        kernel = [w if w is None or w.dtype is not self.widened else w.float() for w in kernel]
+        return _core.problem(op, specs, _core.Weights.of(kernel, False), self._attributes | sizes)
+
+    def _dtype_of(self, tensor: Tensor) -> str:
+        """What is computed with."""
+        if tensor.dtype is self.widened:
+            return "float32"
+        return str(tensor.dtype).removeprefix("torch.")
 
     def _call(self, call: _core.Call, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         torch.get_num_threads()  # applies torch.set_num_threads to this thread
@@ -134,6 +182,19 @@ class Convolution(Layer):
             self.grad_bias(grad) if needs[2] else None,
         )
 
+    def gradient_problems(
+        self, grad: Tensor, input: Tensor, weight: Tensor
+    ) -> list[tuple[str, str, Any]]:
+        sizes = {"input_size": tuple(input.shape[-2:])}
+        kernel = {"kernel_size": tuple(kernel_of(weight).shape[-2:])}
+        by_input = self.asked("conv2d_grad_input", [grad], weight, **sizes)
+        by_weight = self.asked("conv2d_grad_weight", [input, grad], None, **kernel)
+        return [
+            ("conv2d_grad_input", self.config[-2], by_input),
+            ("conv2d_grad_weight", self.config[-1], by_weight),
+            ("conv2d_grad_bias", "direct", None),
+        ]
+
     def run_grad_input(self, grad: Tensor, weight: Tensor, size: tuple[int, ...]) -> Tensor:
         if grad.dtype is self.widened:
             return self._widened(lambda g, w: self.run_grad_input(g, w, size), grad, weight)
@@ -187,12 +248,28 @@ class ConvTranspose(Layer):
     def gradients(
         self, grad: Tensor, input: Tensor, weight: Tensor, needs: Sequence[bool]
     ) -> tuple[Tensor | None, ...]:
-        convolution = layer_of(weight, self.convolution, self.transposed(self.config))
+        convolution = self._convolution(weight)
         return (
             convolution.run(grad, weight, None) if needs[0] else None,
             convolution.grad_weight_like(input, grad, weight) if needs[1] else None,
             self.grad_bias(grad) if needs[2] else None,
         )
+
+    def gradient_problems(
+        self, grad: Tensor, input: Tensor, weight: Tensor
+    ) -> list[tuple[str, str, Any]]:
+        convolution = self._convolution(weight)
+        kernel = {"kernel_size": tuple(kernel_of(weight).shape[-2:])}
+        by_weight = convolution.asked("conv2d_grad_weight", [grad, input], None, **kernel)
+        return [
+            ("conv2d", "default", convolution.asked("conv2d", [grad], weight)),
+            ("conv2d_grad_weight", "default", by_weight),
+            ("conv2d_grad_bias", "direct", None),
+        ]
+
+    def _convolution(self, weight: Tensor) -> Convolution:
+        """That of which it is the gradient."""
+        return layer_of(weight, self.convolution, self.transposed(self.config))
 
 
 class Linear(Layer):
@@ -204,6 +281,12 @@ class Linear(Layer):
         self, grad: Tensor, input: Tensor, weight: Tensor, needs: Sequence[bool]
     ) -> tuple[Tensor | None, ...]:
         return linear_gradients(grad, (input, weight), self.config, needs)
+
+    def gradient_problems(
+        self, grad: Tensor, input: Tensor, weight: Tensor
+    ) -> list[tuple[str, str, Any]]:
+        parts = ("linear_grad_input", "linear_grad_weight", "linear_grad_bias")
+        return [(part, "torch", None) for part in parts]
 
 
 def linear_gradients(

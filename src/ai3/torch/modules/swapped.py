@@ -150,6 +150,14 @@ class Swapped(nn.Module):
             return placed.run(input, weight, bias)
         if torch._C._autograd._profiler_enabled():
             with torch.profiler.record_function(self._label(input)):
+                if _is_plain(input, weight, profiled=True):
+                    layer = self.__dict__.get("_layer") or self._make_layer()
+                    if config is not None and config != layer.config:
+                        layer = layer_of(weight, self.layer, config)
+                    result: Tensor = _Profiled.apply(
+                        input, weight, bias, layer, self.gradients, self.operator
+                    )
+                    return result
                 return self.operator(input, weight, bias, config or self.config())
         return self.operator(input, weight, bias, config or self.config())
 
@@ -309,9 +317,10 @@ def _blank(kind: type[Swapped], original: Any) -> nn.Module:
     return made.__new__(made)
 
 
-def _is_plain(input: Tensor, weight: Tensor) -> bool:
+def _is_plain(input: Tensor, weight: Tensor, profiled: bool = False) -> bool:
     """Whether the tensors are memory that the core can read and nothing watches or transforms the
-    call. Checks which the core makes again are left to it: each costs a hundredth of a call."""
+    call, but torch's profiler where `profiled` allows it. Checks which the core makes again are
+    left to it: each costs a hundredth of a call."""
     return (
         type(input) is Tensor
         and type(weight) in _DENSE_TYPES
@@ -322,7 +331,7 @@ def _is_plain(input: Tensor, weight: Tensor) -> bool:
         and not torch._C._is_torch_function_mode_enabled()
         and torch._C._get_tracing_state() is None
         and forward_ad._current_level < 0
-        and not torch._C._autograd._profiler_enabled()
+        and (profiled or not torch._C._autograd._profiler_enabled())
         and not torch.is_autocast_enabled("cpu")
     )
 
@@ -373,8 +382,45 @@ class _Training(torch.autograd.Function):
             or not (_is_plain(grad, saved[1]) or _is_plain_on_device(grad, saved[1]))
             or torch._C._functorch.is_legacy_batchedtensor(grad)
         ):
+            if torch._C._autograd._profiler_enabled():
+                return (*_labelled(ctx.gradients, grad, saved, layer, needs), None, None)
             return (*ctx.gradients(grad, saved, layer.config, needs), None, None)
         return (*layer.gradients(grad, *saved, needs), None, None)
+
+
+class _Profiled(_Training):
+    """The same where torch's profiler watches: by the operators, which it knows."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        layer: Layer,
+        gradients: Gradients,
+        operator: Callable[..., Tensor],
+    ) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        ctx.layer, ctx.gradients = layer, gradients
+        return operator(input, weight, bias, layer.config)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return (*_Training.backward(ctx, grad), None)
+
+
+def _labelled(
+    gradients: Gradients, grad: Tensor, saved: Sequence[Tensor], layer: Layer, needs: Sequence[bool]
+) -> Iterator[Tensor | None]:
+    """The gradients, each under what the profiler is to show of it."""
+    for i, label in enumerate(layer.gradient_labels(grad, *saved)):
+        if not needs[i]:
+            yield None
+            continue
+        with torch.profiler.record_function(label):
+            found = gradients(grad, saved, layer.config, [k == i for k in range(len(needs))])
+        yield found[i]
 
 
 # Function.apply without its search for functorch's wrappers, of which _is_plain knows.

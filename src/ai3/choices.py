@@ -1,0 +1,62 @@
+"""Tells which algorithm is taken for what, and why, once each: to the logger "ai3.choice", which
+prints to standard error where the environment variable AI3_LOG is "choice"."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterable
+
+from ai3 import _core
+
+LOGGERS = ("choice",)
+"""What AI3_LOG may name, several with commas between them."""
+
+_logger = logging.getLogger("ai3.choice")
+_told: set[str] = set()
+
+
+def told() -> bool:
+    """Whether somebody listens."""
+    return _logger.isEnabledFor(logging.INFO)
+
+
+def tell(name: str, problem: _core.Problem, asked: str) -> None:
+    """Tell what `asked`, an algorithm's name, stands for in a problem that the user knows by a
+    `name`."""
+    taken = problem.resolve(asked)
+    others = [(a, cost) for a, cost in problem.ranking() if a != taken]
+    if not others:
+        return  # there was no choice
+    shapes = " and ".join("x".join(map(str, spec.shape)) for spec in problem.inputs)
+    why = _why(problem, asked, taken, others)
+    text = f"{name or 'a layer'} ({problem.op} of {shapes}): {taken}, {why}"
+    if text not in _told:
+        _told.add(text)
+        _logger.info(text)
+
+
+def listen(names: Iterable[str]) -> None:
+    """Print what loggers tell, those that AI3_LOG names."""
+    for name in names:
+        if name not in LOGGERS:
+            text = f"AI3_LOG may be {', '.join(LOGGERS)}, not {name!r}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            continue
+        logger = logging.getLogger(f"ai3.{name}")
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
+def _why(problem: _core.Problem, asked: str, taken: str, others: list[tuple[str, float]]) -> str:
+    if asked == taken:
+        return "chosen by its name"
+    cost = problem.cost(taken)
+    second, of_second = others[0]
+    times = f"; {second} {of_second / cost:.2f} times as long" if cost > 0 else ""
+    return f"estimated to take least of {len(others) + 1}{times}"
+
+
+listen(filter(None, os.environ.get("AI3_LOG", "").split(",")))
