@@ -20,6 +20,7 @@ from ai3.selector import AlgorithmicSelector, Conv2dAlgorithms
 if TYPE_CHECKING:
     import torch
 
+    from ai3.explanation.explanation import Explanation
     from ai3.torch.swap_modules import SwappedModule
     from ai3.validation.trial import Outcome
     from ai3.validation.validate import Validation
@@ -34,6 +35,7 @@ __all__ = [
     "algorithm",
     "check",
     "errors",
+    "explain",
     "freeze",
     "include_dir",
     "layers",
@@ -213,6 +215,33 @@ def load(path: "str | PathLike[str]", *, unsupported: str = "raise") -> Model:
             algorithms which are not registered.
     """
     return Model.from_graph(*file.load(path, unsupported))
+
+
+def explain(
+    network: "Model | torch.nn.Module", *inputs: Any, repeat: int = 5, errors: bool = True
+) -> "Explanation":
+    """What each layer takes, which of the machine's limits it meets, how far it is from float64,
+    the memory it adds, and what other algorithms would take, or why they cannot do it.
+
+    Args:
+        network: a `Model`, or a torch network of which modules are swapped, which is not changed.
+        inputs: for the network.
+        repeat: how many runs the times are medians of.
+        errors: whether to compute all in float64 too, which takes some times as long.
+
+    Returns:
+        The figures: print them, index them by a layer's name for all that is known of it, or take
+        their `json()`, `chart(path)` (PNG, needs matplotlib) or `html(path)`.
+
+    Raises:
+        ValueError: no module of the network is swapped, or inputs that it does not take.
+    """
+    if isinstance(network, Model):
+        return network.explain(*inputs, repeat=repeat, errors=errors)
+    _torch_backend(network)
+    from ai3.torch.explain import explain as of_modules
+
+    return of_modules(network, inputs, repeat, errors)
 
 
 def validate(

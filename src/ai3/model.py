@@ -7,7 +7,7 @@ from os import PathLike
 from statistics import median
 from threading import Lock
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ai3 import _core, arrays, file
 from ai3.graph import Graph, Node, assemble, expression
@@ -18,6 +18,9 @@ from ai3.graph.resize import Resizable
 from ai3.graph.weights import WeightStore
 from ai3.layers import Layer
 from ai3.report import NodeProfile, Report, operations_of
+
+if TYPE_CHECKING:
+    from ai3.explanation.explanation import Explanation
 
 
 class Model:
@@ -118,11 +121,22 @@ class Model:
     def report(self, *inputs: Any, repeat: int = 5) -> Report:
         """What each node took, by which algorithm, and its share: print it, or take its `json()`
         or its `chart(path)`. Without inputs, for those of the latest call."""
-        if not inputs:
-            if self._latest is None:
-                raise ValueError("call the model first, or give report() an input")
-            inputs = tuple(map(arrays.zeros, self._latest))
+        inputs = self._given_or_latest(inputs, "report")
         return Report(self.profile(*inputs, repeat=repeat), _core.max_threads())
+
+    def explain(self, *inputs: Any, repeat: int = 5, errors: bool = True) -> "Explanation":
+        """What each node takes, which of the machine's limits it meets, how far it is from float64,
+        the memory it adds, and what other algorithms would take, or why they cannot do it: print
+        it, index it by a node's name, or take its `json()`, `chart(path)` or `html(path)`.
+
+        Args:
+            inputs: for the network; those of the latest call's shapes, of zeros, by default.
+            repeat: how many runs the times are medians of.
+            errors: whether to compute all in float64 too, which takes some times as long.
+        """
+        from ai3.explanation.of_model import explain
+
+        return explain(self, self._given_or_latest(inputs, "explain"), repeat, errors)
 
     def set_algorithms(self, names: Mapping[str, str]) -> None:
         """Give nodes of the graph, by their names, other algorithms."""
@@ -160,6 +174,13 @@ class Model:
         self._near: dict[int, list[_Known]] = {}
         self._lock, self._compiling = Lock(), Lock()
         self._latest: tuple[_core.Spec, ...] | None = None
+
+    def _given_or_latest(self, inputs: tuple[Any, ...], method: str) -> tuple[Any, ...]:
+        if inputs:
+            return inputs
+        if self._latest is None:
+            raise ValueError(f"call the model first, or give {method}() an input")
+        return tuple(map(arrays.zeros, self._latest))
 
     def _readable(self, inputs: Sequence[Any]) -> list[Any]:
         if len(inputs) != len(self._graph.inputs):

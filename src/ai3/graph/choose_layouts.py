@@ -75,7 +75,7 @@ def choose_layouts(
         taken = _taken_over(graph, weights, layouts)
         if taken is not None:
             return _with_reorders(graph, taken), layouts
-    options = {node.name: list(_options(node, graph, weights, narrow)) for node in graph.nodes}
+    options = {node.name: list(options_of(node, graph, weights, narrow)) for node in graph.nodes}
     if all(len(choices) == 1 for choices in options.values()):
         return graph, {name: (only.inputs, {}) for name, (only,) in options.items()}
     chosen = _improved(graph, options, _cheapest(graph, options))
@@ -129,7 +129,9 @@ def _specs(node: Node, graph: Graph) -> list[_core.Spec]:
     return [graph.specs[name] for name in node.inputs]
 
 
-def _options(node: Node, graph: Graph, weights: WeightStore, narrow: bool) -> Iterator[Option]:
+def options_of(
+    node: Node, graph: Graph, weights: WeightStore, narrow: bool = False
+) -> Iterator[Option]:
     """What the core can do; first, everything dense and in the dtype that it has."""
     specs, output = _specs(node, graph), graph.specs[node.name]
     given = tuple(map(form_of, specs))
@@ -197,7 +199,8 @@ def _reorder_cost(shape: tuple[int, ...], before: Form, after: Form, threads: in
     return STEP_CYCLES + problem.cost("direct")
 
 
-def _cost_between(spec: _core.Spec, before: Form, after: Form) -> float:
+def conversion_cost(spec: _core.Spec, before: Form, after: Form) -> float:
+    """Of a `reorder` between two forms, in cycles; 0 where it changes nothing in memory."""
     return _reorder_cost(spec.shape, before, after, _core.max_threads())
 
 
@@ -212,7 +215,7 @@ def _cheapest(graph: Graph, options: Mapping[str, Sequence[Option]]) -> dict[str
     def read(name: str, form: Form) -> float:
         spec = graph.specs[name]
         return min(
-            cost / uses[name] + _cost_between(spec, before, form)
+            cost / uses[name] + conversion_cost(spec, before, form)
             for before, cost in written[name].items()
         )
 
@@ -231,7 +234,7 @@ def _cheapest(graph: Graph, options: Mapping[str, Sequence[Option]]) -> dict[str
         best = inf
         for option, total in zip(options[node.name], totals[node.name], strict=True):
             for form in wanted.get(node.name, ()):
-                total += _cost_between(option.output, option.written, form)
+                total += conversion_cost(option.output, option.written, form)
             if total < best:
                 best, chosen[node.name] = total, option
         for name, form in zip(node.inputs, chosen[node.name].inputs, strict=True):
@@ -257,10 +260,10 @@ def _improved(
         total = option.cost
         for name, form in zip(option.node.inputs, option.inputs, strict=True):
             if not wanted[name][form]:  # else that reader pays for it
-                total += _cost_between(graph.specs[name], forms[name], form)
+                total += conversion_cost(graph.specs[name], forms[name], form)
         for form, readers in wanted[option.node.name].items():
             if readers:
-                total += _cost_between(option.output, option.written, form)
+                total += conversion_cost(option.output, option.written, form)
         return total
 
     for _ in range(MOST_SWEEPS):
