@@ -1,7 +1,7 @@
-"""`python -m ai3`: the command `ai3`."""
+"""`python -m ai3`: the program `ai3`."""
 
 import sys
 
-from ai3.command import main
+from ai3.commands import main
 
 sys.exit(main())

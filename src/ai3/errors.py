@@ -60,9 +60,14 @@ class FileError(ValueError):
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> SelectionError:
     """The error for a name that is none of `valid`, with the nearest one suggested."""
     valid = list(valid)
-    near = get_close_matches(str(name), valid, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else "."
+    hint = near(name, valid) or "."
     return SelectionError(f"{kind}: {name!r} is unknown{hint} Valid: {', '.join(map(repr, valid))}")
+
+
+def near(name: object, valid: Iterable[str]) -> str:
+    """What follows an unknown name: a question for the nearest one, or nothing."""
+    found = get_close_matches(str(name), valid, n=1)
+    return f", did you mean {found[0]!r}?" if found else ""
 
 
 class CompileError(ValueError):
