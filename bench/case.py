@@ -1,7 +1,7 @@
 """What is measured: one piece of work and the sides that each do it in their own way."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -21,7 +21,8 @@ class Case:
     against, by the fastest of them. `flops` or `bytes` is the work of one call, if it is known,
     `exact` computes the result in double precision, `times` is how often a network does it,
     `pause` the seconds between the turns of two sides, `epsilons` how many of float32's machine
-    epsilons results may differ by, of the largest value."""
+    epsilons results may differ by, of the largest value, `first` the seconds of the first calls of
+    sides that were called before."""
 
     group: str
     name: str
@@ -33,6 +34,7 @@ class Case:
     times: int = 1
     pause: float = 0
     epsilons: float = 2000
+    first: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class Result:
     """One side of a case: `ratio` is how many times as fast as the best of the baseline it is,
     `gflops` or `gbytes` its work per second in GFLOP/s or GB/s, `peak` the share of the machine's
     FMA peak, `scaling` how many times as fast as itself on one thread, `error` its relative L2
-    error."""
+    error; `idle` are the seconds of a call after a pause and `first` those of the first of all,
+    where they were measured, `state` that of the machine where several threads ran, see
+    `ai3.machine`, and `dropped` the share of turns that were in another."""
 
     group: str
     case: str
@@ -53,6 +57,10 @@ class Result:
     scaling: float | None = None
     error: float | None = None
     times: int = 1
+    idle: float | None = None
+    first: float | None = None
+    state: str = ""
+    dropped: float = 0.0
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console, RenderableType
 
 import ai3._core
+from ai3 import machine as machines
 from ai3.progress import progress
 from bench import matrix, measure, report
 from bench.case import Case, Result
@@ -33,7 +34,7 @@ class Machine:
     def here() -> "Machine":
         threads = torch.get_num_threads()
         return Machine(
-            cpu=_cpu_name(),
+            cpu=machines.processor(),
             threads=threads,
             isa=ai3._core.isa,
             fma_peak=max(ai3._core.fma_peak("float32", threads) for _ in range(5)),
@@ -78,9 +79,11 @@ def main(program: str, suite: SuiteModule, name: str | None, arguments: list[str
                 if options.algorithms and not case.sides.keys() - set(case.baseline):
                     continue  # it has none of them
                 show(f"{group}: {case.name} ...")
-                found += _measure(case, options, machine)
+                found += _measure(case, options, machine, machines.Watch())
         for table in _tables(found, bool(options.set), before) if found else ():
             console.print(table, highlight=False)
+        if states := report.states(found):
+            console.print(states, highlight=False)
     if len(options.set) > 1:
         for table in matrix.summary(results):
             console.print(table, highlight=False)
@@ -171,11 +174,13 @@ def _parse(
     return options
 
 
-def _measure(case: Case, options: argparse.Namespace, machine: Machine) -> list[Result]:
+def _measure(
+    case: Case, options: argparse.Namespace, machine: Machine, watch: machines.Watch
+) -> list[Result]:
     first = {name: case.sides[name] for name in case.baseline}
     sides = {**first, **case.sides}
     timings = measure.compare(
-        sides, seconds=options.seconds, epsilons=case.epsilons, pause=case.pause
+        sides, seconds=options.seconds, epsilons=case.epsilons, pause=case.pause, watch=watch
     )
     alone = {}
     if options.scaling and machine.threads > 1:
@@ -187,7 +192,14 @@ def _measure(case: Case, options: argparse.Namespace, machine: Machine) -> list[
     results = []
     for side, timing in timings.items():
         ratio = timing.ratio / best
-        result = Result(case.group, case.name, side, timing.seconds, ratio, times=case.times)
+        result = Result(
+            *(case.group, case.name, side, timing.seconds, ratio),
+            times=case.times,
+            idle=timing.idle,
+            first=case.first.get(side, timing.first) if case.pause else None,
+            state=timing.state if torch.get_num_threads() > 1 else "",
+            dropped=timing.dropped,
+        )
         if case.flops:
             gflops = case.flops / timing.seconds / 1e9
             result = replace(result, gflops=gflops, peak=gflops / machine.fma_peak)
@@ -199,16 +211,6 @@ def _measure(case: Case, options: argparse.Namespace, machine: Machine) -> list[
             result = replace(result, error=measure.relative_error(sides[side](), exact))
         results.append(result)
     return results
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _load(path: Path) -> dict[tuple[str, str, str], Result]:

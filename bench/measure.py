@@ -3,10 +3,13 @@ Results are compared before anything is timed: a wrong answer is not fast.
 """
 
 import ctypes
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import torch
 
+from ai3.machine import Watch
 from ai3.timing import Timing, timed
 
 NARROW = 256
@@ -23,15 +26,29 @@ def compare(
     seconds: float = 1.0,
     epsilons: float = 2000,
     pause: float = 0,
+    watch: Watch | None = None,
 ) -> dict[str, Timing]:
     """Time each side for about `seconds`; `ratio` is that of the first side's time to its own.
-    Between their turns nothing is done for `pause` seconds.
+    Between their turns nothing is done for `pause` seconds. `watch` keeps the states of the machine
+    apart. `first` is the call by which results are compared, where the sides are new.
 
     Raises `WrongResultError` where a result is further from the first side's than `epsilons`
     machine epsilons of the largest value.
     """
-    check(sides, epsilons)
-    return timed(sides, seconds, pause)
+    first: dict[str, float] = {}
+
+    def watched(name: str) -> Callable[[], object]:
+        def call() -> object:
+            started = time.perf_counter()
+            result = sides[name]()
+            first[name] = time.perf_counter() - started
+            return result
+
+        return call
+
+    check({name: watched(name) for name in sides}, epsilons)
+    timings = timed(sides, seconds, pause, watch)
+    return {name: replace(timing, first=first[name]) for name, timing in timings.items()}
 
 
 def check(sides: Mapping[str, Callable[[], object]], epsilons: float) -> float:

@@ -1,5 +1,6 @@
 """Results as a table that fits 80 columns, and as a chart."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -13,14 +14,19 @@ from bench.case import Result
 def table(
     results: Sequence[Result], before: Mapping[tuple[str, str, str], Result] | None = None
 ) -> Table:
-    """A block of lines for each case; `before` adds how many times as fast each side has become."""
+    """A block of lines for each case; `before` adds how many times as fast each side has become,
+    where the machine was in the same state."""
     has_rate = any(result.gflops or result.gbytes for result in results)
     has_peak = any(result.peak for result in results)
+    has_idle = any(result.idle for result in results)
     view = Table(box=box.SIMPLE_HEAD, show_edge=False, title_justify="left")
     view.title = results[0].group if results else None
     view.add_column("", no_wrap=True, min_width=24)
     view.add_column("time", justify="right")
     view.add_column("speed", justify="right")
+    if has_idle:
+        view.add_column("after idle", justify="right")
+        view.add_column("first call", justify="right")
     if has_rate:
         view.add_column("rate", justify="right")
     if has_peak:
@@ -32,16 +38,40 @@ def table(
         view.add_row(f"[bold]{case}[/]")
         for result in rows:
             cells = [f"  {result.side}", duration(result.seconds), f"{result.ratio:.2f}x"]
+            if has_idle:
+                cells += [duration(s) if s else "" for s in (result.idle, result.first)]
             if has_rate:
                 cells.append(_rate(result))
             if has_peak:
                 cells.append(f"{result.peak:.0%}" if result.peak else "")
             if before is not None:
                 old = before.get(result.key)
-                cells.append(f"{old.seconds / result.seconds:.2f}x" if old else "new")
+                cells.append(_gain(result, old) if old else "new")
             view.add_row(*cells)
         view.add_section()
     return view
+
+
+def states(results: Sequence[Result]) -> str:
+    """In how many cases the machine was in which state, where several threads ran, and the share of
+    turns that were dropped as they were in another."""
+    by_case = {result.key[:2]: result for result in results if result.state}
+    if not by_case:
+        return ""
+    found = Counter(result.state for result in by_case.values())
+    told = ", ".join(f"{_STATES.get(state, state)} in {n}" for state, n in found.most_common())
+    dropped = sum(result.dropped for result in by_case.values()) / len(by_case)
+    return f"processors: {told} of {len(by_case)} cases; {dropped:.0%} of turns dropped"
+
+
+def _gain(result: Result, old: Result) -> str:
+    if result.state and old.state and result.state != old.state:
+        return f"was {old.state}"
+    return f"{old.seconds / result.seconds:.2f}x"
+
+
+_STATES = {"apart": "a core for each thread", "shared": "threads share a core"}
+"""What the states of `ai3.machine` mean."""
 
 
 def duration(seconds: float) -> str:

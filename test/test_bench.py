@@ -1,5 +1,6 @@
 """The benchmarks run, and what they report is what happened."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 import ai3
+from ai3.columns import plain
+from ai3.machine import State, Watch
 from ai3.validation import shapes
 from bench import measure, report
 from bench.case import Result
@@ -62,6 +65,61 @@ class TestMeasure:
         measure.compare({"a": side("a"), "b": side("b")}, seconds=0.01)
         assert len(order) >= 2 * 3
         assert order == ["a", "b"] * (len(order) // 2)
+
+    def test_states_of_the_machine_are_kept_apart(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Turns are slow while the processors share a core; one block begins in one state and ends
+        in the other."""
+        now = 0.0
+        monkeypatch.setattr(time, "perf_counter", lambda: now)
+        states = {"apart": State(1.0, 2.0, 2), "shared": State(1.0, 1.0, 2)}
+
+        def is_shared() -> bool:
+            return 0.2 < now < 0.9
+
+        def call() -> torch.Tensor:
+            nonlocal now
+            now += 0.02 if is_shared() else 0.01
+            return torch.ones(1)
+
+        watch = Watch(2, lambda threads: states["shared" if is_shared() else "apart"], lambda: now)
+        timings = measure.compare({"a": call}, seconds=3, pause=1e-9, watch=watch)
+        assert timings["a"].state == "apart" and timings["a"].seconds == pytest.approx(0.01)
+        assert 0.1 < timings["a"].dropped < 0.5
+        assert timings["a"].idle == pytest.approx(0.01) and timings["a"].first is not None
+
+    def test_a_machine_that_never_stays_in_a_state_is_told(self) -> None:
+        states = itertools.cycle([State(1.0, 2.0, 2), State(1.0, 1.0, 2)])
+        clock = itertools.count()  # nothing is ever fresh
+        watch = Watch(2, lambda threads: next(states), lambda: float(next(clock)))
+        timing = measure.compare({"a": lambda: torch.ones(1)}, seconds=0.01, watch=watch)["a"]
+        assert timing.state == "mixed" and timing.seconds > 0
+
+    def test_calls_after_a_pause_and_the_first(self) -> None:
+        calls = 0
+
+        def call() -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            time.sleep(0.03 if calls == 1 else 0.001)
+            return torch.ones(1)
+
+        timing = measure.compare({"a": call}, seconds=0.01, pause=0.001)["a"]
+        assert timing.first is not None and timing.first > 0.03
+        assert timing.idle is not None and 0.001 < timing.idle < 0.02
+        assert measure.compare({"a": call}, seconds=0.01)["a"].idle is None
+
+    def test_states_are_printed(self) -> None:
+        def result(case: str, state: str, seconds: float = 1.0, dropped: float = 0.0) -> Result:
+            return Result("g", case, "a", seconds, 1.0, state=state, dropped=dropped)
+
+        results = [result("1", "apart"), result("2", "shared", dropped=0.5)]
+        told = report.states(results)
+        assert "a core for each thread in 1, threads share a core in 1 of 2 cases" in told
+        assert "25% of turns dropped" in told
+        assert report.states([result("1", "")]) == ""
+        before = {r.key: r for r in (result("1", "apart", 2.0), result("2", "apart", 2.0))}
+        text = plain(report.table(results, before))
+        assert "2.00x" in text and "was apart" in text
 
     @pytest.mark.parametrize(
         "wrong", [torch.ones(2), torch.tensor([1.001]), torch.tensor([torch.nan])]
@@ -166,7 +224,7 @@ class TestCommand:
         assert ran.returncode == 0, ran.stderr
         assert "squeezenet, 1x3x224x224, 1 thread" in ran.stdout
         assert "squeezenet, 2x3x224x224, 1 thread" in ran.stdout
-        for side in ("torch", "ai3", "smm", "geometric mean"):
+        for side in ("torch", "ai3", "smm", "geometric mean", "after idle", "first call"):
             assert side in ran.stdout
         for peer, package in {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}.items():
             assert f"{peer} is left out: no {package}" in ran.stdout or find_spec(package)

@@ -67,7 +67,7 @@ def cases(name: str, algorithms: Iterable[str] | None = None) -> Iterator[Case]:
                 torch.set_num_threads(threads)
                 sample = torch.randn(batch, *network.input_shape[1:])
                 precision = _options.precision
-                others = peers.sides(network.module, sample, threads, precision)
+                others, first = peers.sides(network.module, sample, threads, precision)
                 ours = {OURS: ai3.swap_backend(network.module, precision=precision)}
                 if precision != "float32":
                     ours[f"{OURS} float32"] = ai3.swap_backend(network.module)
@@ -85,25 +85,29 @@ def cases(name: str, algorithms: Iterable[str] | None = None) -> Iterator[Case]:
                     tuple(others),
                     pause=PAUSE,
                     epsilons=EPSILONS[precision],
+                    first=first,
                 )
     finally:
         torch.set_num_threads(before)
 
 
 def summary(results: Mapping[str, Sequence[Result]]) -> Iterator[Table]:
-    """ai3's speed against the fastest of the others and against torch, with the geometric means."""
+    """ai3's speed against the fastest of the others, after a pause too, and against torch, with the
+    geometric means."""
     view = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for heading in ("", "fastest other", "against it", "against torch"):
+    for heading in ("", "fastest other", "against it", "after idle", "against torch"):
         view.add_column(heading, justify="left" if heading in ("", "fastest other") else "right")
-    ratios: list[tuple[float, float]] = []
+    ratios: list[tuple[float, float, float]] = []
     rows: dict[str, dict[str, Result]] = {}
     for group in results.values():
         for result in group:
             rows.setdefault(result.case, {})[result.side] = result
     for case, sides in rows.items():
-        ours = sides[OURS].seconds
-        best = min((sides[key] for key in sides if key in peers.NAMES), key=lambda r: r.seconds)
-        ratios.append((best.seconds / ours, sides[peers.TORCH].seconds / ours))
+        ours, others = sides[OURS], [sides[key] for key in sides if key in peers.NAMES]
+        best = min(others, key=lambda r: r.seconds)
+        idle = min(r.idle or 0.0 for r in others) / (ours.idle or 1.0)
+        torchs = sides[peers.TORCH].seconds / ours.seconds
+        ratios.append((best.seconds / ours.seconds, idle, torchs))
         view.add_row(case, best.side, *(f"{ratio:.2f}x" for ratio in ratios[-1]))
     if len(ratios) > 1:
         means = [statistics.geometric_mean(column) for column in zip(*ratios, strict=True)]

@@ -5,6 +5,7 @@ import copy
 import io
 import logging
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -30,24 +31,33 @@ def call(run: Run, sample: torch.Tensor) -> Call:
 
 def sides(
     module: nn.Module, sample: torch.Tensor, threads: int, precision: str = "float32"
-) -> dict[str, Call]:
-    """The sides that can be had here, torch in float32 first; what fails is left out with a
-    word."""
-    return {k: call(run, sample) for k, run in runs(module, sample, threads, precision).items()}
+) -> tuple[dict[str, Call], dict[str, float]]:
+    """The sides that can be had here, torch in float32 first, and the seconds that the first call
+    of each took; what fails is left out with a word."""
+    first: dict[str, float] = {}
+    made = runs(module, sample, threads, precision, first)
+    return {k: call(run, sample) for k, run in made.items()}, first
 
 
 def runs(
-    module: nn.Module, sample: torch.Tensor, threads: int, precision: str = "float32"
+    module: nn.Module,
+    sample: torch.Tensor,
+    threads: int,
+    precision: str = "float32",
+    first: dict[str, float] | None = None,
 ) -> dict[str, Run]:
-    """The same, for any inputs of the sample's shape."""
+    """The same, for any inputs of the sample's shape; `first` is filled."""
     made = {}
+    first = {} if first is None else first
     for name, (package, make) in (_PEERS if precision == "float32" else _NARROW_PEERS).items():
         if package and find_spec(package) is None:
             continue
         try:
             with _quiet():
                 run = make(module, sample, threads)
+                started = time.perf_counter()
                 call(run, sample)()
+                first[name] = time.perf_counter() - started
             made[name] = run
         except Exception as error:
             print(f"{name} is left out: {type(error).__name__}: {str(error)[:200]}")
