@@ -352,7 +352,7 @@ def test_limits(flops: int, moved: int, limit: str) -> None:
 def test_measured_roofline_is_plausible() -> None:
     from ai3.explanation.roofline import measured
 
-    roof = measured(1)
+    roof = measured(1, "apart")
     assert 0.1 < roof.bandwidth < 2000
     assert roof.peak("float64") < roof.peak("float32") <= roof.peak("bfloat16")
     assert np.isfinite(list(roof.gflops.values())).all()

@@ -39,6 +39,7 @@ def bench(
 
     They take turns, and medians count; what each computes is compared with torch's result first.
     """
+    from ai3.machine import Watch
     from ai3.timing import timed
 
     networks.set_threads(threads)
@@ -48,7 +49,7 @@ def bench(
         update(f"{network}: comparing results ...")
         apart = _apart(sides)
         update(f"{network}: timing {len(sides) * seconds:.0f} s ...")
-        timings = timed(sides, seconds)
+        timings = timed(sides, seconds, watch=Watch())
     rows = [
         {
             "side": name,
@@ -59,13 +60,16 @@ def bench(
         for name, timing in timings.items()
     ]
     shapes = ["x".join(map(str, x.shape)) for x in found.inputs if hasattr(x, "shape")]
-    count = ai3._core.max_threads()
+    count, state = ai3._core.max_threads(), next(iter(timings.values())).state
     if json:
-        show_json({"network": network, "shapes": shapes, "threads": count, "sides": rows})
+        show_json(
+            {"network": network, "shapes": shapes, "threads": count, "state": state, "sides": rows}
+        )
         return
     from ai3.columns import Column, table
 
     title = f"{network}, {' and '.join(shapes)}, {count} thread{'s' * (count != 1)}"
+    title += f", processors {state}" * (count > 1)
     columns = [Column("", least=12)]
     columns += [Column(heading, right=True) for heading in ("ms", "speed", "difference")]
     cells = [

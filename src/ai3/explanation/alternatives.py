@@ -7,7 +7,7 @@ from math import inf
 from ai3 import _core
 from ai3.explanation.exact import FORMS
 from ai3.explanation.explanation import ESTIMATED, Alternative
-from ai3.graph.choose_layouts import Option, conversion_cost, form_of, options_of
+from ai3.graph.choose_layouts import Option, cost_between, form_of, options_of
 from ai3.graph.compile import Compiled
 from ai3.graph.graph import CONSTANT, Graph, Node
 from ai3.graph.specialize import problem_of
@@ -102,8 +102,8 @@ class Estimates:
         node = option.node
         total = option.cost or inf
         for name, form in zip(node.inputs, option.inputs, strict=True):
-            total += conversion_cost(self._dense.specs[name], self._forms[name], form)
-        return total + conversion_cost(option.output, option.written, self._forms[node.name])
+            total += cost_between(self._dense.specs[name], self._forms[name], form)
+        return total + cost_between(option.output, option.written, self._forms[node.name])
 
 
 def _dense(graph: Graph) -> Graph:

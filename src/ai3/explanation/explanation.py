@@ -105,7 +105,7 @@ class Explanation:
             several; None where it is not known.
         weight_bytes: of the network's own weights.
         arena_bytes: in which a `Model` keeps the values between its nodes; 0 where torch does.
-        state: of the machine while it ran.
+        state: of the machine while it ran, see `ai3.machine`.
     """
 
     layers: tuple[Layer, ...]

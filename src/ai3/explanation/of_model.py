@@ -1,6 +1,7 @@
 """Explains a `Model`."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -13,6 +14,7 @@ from ai3.explanation.roofline import measured
 from ai3.graph import Graph, Node
 from ai3.graph.compile import Compiled
 from ai3.graph.graph import CONSTANT
+from ai3.machine import MIXED, Watch
 from ai3.model import Model, _run_foreign
 from ai3.report import operations_of
 
@@ -25,7 +27,7 @@ def explain(model: Model, inputs: Sequence[Any], repeat: int, errors: bool) -> E
     if errors:
         exact = {name: _in_double(array) for name, array in values_of.items()}
     layers: list[Layer] = []
-    arena = 0
+    arena, watch, states = 0, Watch(), set()
     for part in model._parts:
         if isinstance(part, Node):
             layers.append(_foreign(part, values_of))
@@ -34,7 +36,9 @@ def explain(model: Model, inputs: Sequence[Any], repeat: int, errors: bool) -> E
         own = [values_of[name] for name in part.inputs]
         compiled = model._compiled(part, _core.specs_of(own))
         arena = max(arena, compiled.executor.arena_bytes)
-        layers += _explained(compiled, part, own, exact, repeat, errors)
+        times, state = watch(partial(_times, compiled, own, repeat))
+        states.add(state)
+        layers += _explained(compiled, part, own, exact, times, errors)
         values_of.update(zip(part.outputs, compiled.executor(own, False), strict=True))
     outputs = [(values_of[name], exact.get(name)) for name in model.graph.outputs]
     apart = [distance(_in_double(actual), value) for actual, value in outputs] if errors else []
@@ -42,11 +46,12 @@ def explain(model: Model, inputs: Sequence[Any], repeat: int, errors: bool) -> E
     weights = {id(w): w.nbytes for n in model.graph.nodes for w in n.weights if w is not None}
     return Explanation(
         layers=tuple(layers),
-        roofline=measured(_core.max_threads()),
+        roofline=measured(watch.state.threads, watch.state.name),
         ms=sum(layer.ms for layer in layers),
         error=max(known, default=None) if errors else None,
         weight_bytes=sum(weights.values()),
         arena_bytes=arena,
+        state=states.pop() if len(states) == 1 else MIXED,
     )
 
 
@@ -76,18 +81,22 @@ def _foreign(node: Node, known: dict[str, Any]) -> Layer:
     )
 
 
+def _times(compiled: Compiled, inputs: Sequence[Any], repeat: int) -> dict[str, float]:
+    """The median time of each step, in ms."""
+    runs = [compiled.executor.profile(inputs) for _ in range(max(1, repeat))]
+    return {name: median(run[i] for run in runs) for i, name in enumerate(compiled.steps)}
+
+
 def _explained(
     compiled: Compiled,
     asked: Graph,
     inputs: Sequence[Any],
     exact: dict[str, Any],
-    repeat: int,
+    times: dict[str, float],
     errors: bool,
 ) -> Iterator[Layer]:
     """The layers of a part; its values in float64 are added to `exact`, where those of its inputs
     are there."""
-    runs = [compiled.executor.profile(inputs) for _ in range(max(1, repeat))]
-    times = {name: median(run[i] for run in runs) for i, name in enumerate(compiled.steps)}
     graph, estimates = compiled.graph, Estimates(compiled, asked)
     requested = {node.name: node.algorithm for node in graph.nodes}
     memory = dict(zip(graph.inputs, map(memory_of, inputs), strict=True))

@@ -41,8 +41,9 @@ class Roofline:
 
 
 @cache
-def measured(threads: int) -> Roofline:
-    """This machine's, measured once in a process, in some tenths of a second."""
+def measured(threads: int, state: str) -> Roofline:
+    """This machine's, measured once in a process for each state that `ai3.machine` finds it in, in
+    some tenths of a second."""
     gflops = {
         dtype: max(_core.fma_peak(dtype, threads) for _ in range(REPEATS))
         for dtype in ("float32", "float64", "bfloat16")

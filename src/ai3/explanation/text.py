@@ -10,6 +10,9 @@ from ai3.report import LEAST_NAME, LEAST_OPERATION, SHORT
 if TYPE_CHECKING:
     from ai3.explanation.explanation import Explanation, Layer
 
+_STATES = {"apart": "a core each", "shared": "which share a core"}
+"""What the states of `ai3.machine` mean."""
+
 MOST_CHANGES = 10
 LEAST_CHANGE = 0.002
 """Of the network's time: changes that save less are not listed."""
@@ -69,14 +72,15 @@ def overview(of: "Explanation", width: int) -> Iterator[Any]:
 
 def _summary(of: "Explanation") -> Iterator[str]:
     threads = of.roofline.threads
+    state = f" ({_STATES.get(of.state, of.state)})" * (threads > 1 and bool(of.state))
     if of.title:
         yield of.title
     error = "" if of.error is None else f", {of.error:.1e} from the result in float64"
-    yield f"{of.ms:.2f} ms on {threads} thread{'s' * (threads != 1)}{error}"
+    yield f"{of.ms:.2f} ms on {threads} thread{'s' * (threads != 1)}{state}{error}"
     peaks = of.roofline.gflops
     bfloat16 = f", {peaks['bfloat16']:.0f} in bfloat16" if peaks.get("bfloat16") else ""
-    yield (f"The processor does at most {peaks['float32']:.0f} GFLOP/s in float32{bfloat16},")
-    yield f"memory gives {of.roofline.bandwidth:.1f} GB/s" + (f"; {of.state}" if of.state else "")
+    yield f"The processor does at most {peaks['float32']:.0f} GFLOP/s in float32{bfloat16},"
+    yield f"memory gives {of.roofline.bandwidth:.1f} GB/s"
     packed = sum(layer.packed_bytes for layer in of.layers)
     workspace = max((layer.workspace_bytes for layer in of.layers), default=0)
     between = f", {size(of.arena_bytes)} between layers" if of.arena_bytes else ""

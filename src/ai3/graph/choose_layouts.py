@@ -199,7 +199,7 @@ def _reorder_cost(shape: tuple[int, ...], before: Form, after: Form, threads: in
     return STEP_CYCLES + problem.cost("direct")
 
 
-def conversion_cost(spec: _core.Spec, before: Form, after: Form) -> float:
+def cost_between(spec: _core.Spec, before: Form, after: Form) -> float:
     """Of a `reorder` between two forms, in cycles; 0 where it changes nothing in memory."""
     return _reorder_cost(spec.shape, before, after, _core.max_threads())
 
@@ -215,7 +215,7 @@ def _cheapest(graph: Graph, options: Mapping[str, Sequence[Option]]) -> dict[str
     def read(name: str, form: Form) -> float:
         spec = graph.specs[name]
         return min(
-            cost / uses[name] + conversion_cost(spec, before, form)
+            cost / uses[name] + cost_between(spec, before, form)
             for before, cost in written[name].items()
         )
 
@@ -234,7 +234,7 @@ def _cheapest(graph: Graph, options: Mapping[str, Sequence[Option]]) -> dict[str
         best = inf
         for option, total in zip(options[node.name], totals[node.name], strict=True):
             for form in wanted.get(node.name, ()):
-                total += conversion_cost(option.output, option.written, form)
+                total += cost_between(option.output, option.written, form)
             if total < best:
                 best, chosen[node.name] = total, option
         for name, form in zip(node.inputs, chosen[node.name].inputs, strict=True):
@@ -260,10 +260,10 @@ def _improved(
         total = option.cost
         for name, form in zip(option.node.inputs, option.inputs, strict=True):
             if not wanted[name][form]:  # else that reader pays for it
-                total += conversion_cost(graph.specs[name], forms[name], form)
+                total += cost_between(graph.specs[name], forms[name], form)
         for form, readers in wanted[option.node.name].items():
             if readers:
-                total += conversion_cost(option.output, option.written, form)
+                total += cost_between(option.output, option.written, form)
         return total
 
     for _ in range(MOST_SWEEPS):

@@ -16,6 +16,7 @@ from ai3.explanation.alternatives import NARROW
 from ai3.explanation.exact import distance
 from ai3.explanation.explanation import ESTIMATED, Alternative, Explanation, Layer
 from ai3.explanation.roofline import measured
+from ai3.machine import Watch
 from ai3.ops import SUPPORTED_ALGORITHMS
 from ai3.torch import modules
 from ai3.torch.modules import Swapped
@@ -30,17 +31,19 @@ def explain(network: nn.Module, inputs: Sequence[Any], repeat: int, errors: bool
             "ai3.swap_conv2d(network), or convert it with ai3.swap_backend(network), first"
         )
     with torch.inference_mode():
-        calls, whole = _timed(network, swapped, inputs, repeat)
+        watch = Watch()
+        (calls, whole), state = watch(lambda: _timed(network, swapped, inputs, repeat))
         edges = _edges(network, swapped, list(calls))
         layers = [_layer(name, swapped[name], calls[name], edges[name], errors) for name in calls]
         error = _error(network, inputs) if errors else None
     weights = {id(p): p.nbytes for p in network.parameters()}
     return Explanation(
         layers=tuple(layers),
-        roofline=measured(_core.max_threads()),
+        roofline=measured(watch.state.threads, watch.state.name),
         ms=whole,
         error=error,
         weight_bytes=sum(weights.values()),
+        state=state,
     )
 
 
