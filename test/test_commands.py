@@ -58,7 +58,7 @@ def saved(path: Path) -> Path:
     return path
 
 
-COMMANDS = ("algorithms", "bench", "explain", "validate")
+COMMANDS = ("platforms", "algorithms", "bench", "explain", "validate")
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -88,6 +88,16 @@ def test_algorithms(capsys: pytest.CaptureFixture[str]) -> None:
     assert {row["operation"] for row in rows} == {"conv2d"}
     wrong = said(capsys, "algorithms", "conv9d", exits=2)
     assert "there is no operation 'conv9d', did you mean 'conv2d'?" in wrong
+
+
+def test_platforms(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(said(capsys, "platforms", "--json"))
+    assert rows[0] == {"name": "cpu", "available": True, "reason": ""}
+    assert [row["name"] for row in rows] == [row.name for row in ai3.platforms()]
+    text = said(capsys, "platforms")
+    for row in rows:
+        assert row["name"] in text and (row["available"] or row["reason"].split()[0] in text)
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_bench(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import ai3
+from ai3.commands import main
 from ai3.ops import LAYOUTS
 from ai3.validation import shapes, speed, trial, validate
-from ai3.commands import main
 
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 

@@ -5,8 +5,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable
-
-from ai3 import _core
+from typing import Any
 
 LOGGERS = ("choice",)
 """What AI3_LOG may name, several with commas between them."""
@@ -20,15 +19,16 @@ def told() -> bool:
     return _logger.isEnabledFor(logging.INFO)
 
 
-def tell(name: str, problem: _core.Problem, asked: str) -> None:
-    """Tell what `asked`, an algorithm's name, stands for in a problem that the user knows by a
-    `name`."""
+def tell(name: str, problem: Any, asked: str) -> None:
+    """Tell what `asked`, an algorithm's name, stands for in a problem, the core's or what answers
+    as one does, that the user knows by a `name`."""
     taken = problem.resolve(asked)
-    others = [(a, cost) for a, cost in problem.ranking() if a != taken]
+    ranking = dict(problem.ranking())
+    others = [(other, cost) for other, cost in ranking.items() if other != taken]
     if not others:
         return  # there was no choice
     shapes = " and ".join("x".join(map(str, spec.shape)) for spec in problem.inputs)
-    why = _why(problem, asked, taken, others)
+    why = "chosen by its name" if asked == taken else _why(ranking.get(taken, 0.0), others)
     text = f"{name or 'a layer'} ({problem.op} of {shapes}): {taken}, {why}"
     if text not in _told:
         _told.add(text)
@@ -50,10 +50,7 @@ def listen(names: Iterable[str]) -> None:
         logger.propagate = False
 
 
-def _why(problem: _core.Problem, asked: str, taken: str, others: list[tuple[str, float]]) -> str:
-    if asked == taken:
-        return "chosen by its name"
-    cost = problem.cost(taken)
+def _why(cost: float, others: list[tuple[str, float]]) -> str:
     second, of_second = others[0]
     times = f"; {second} {of_second / cost:.2f} times as long" if cost > 0 else ""
     return f"estimated to take least of {len(others) + 1}{times}"

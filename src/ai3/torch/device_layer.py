@@ -151,9 +151,7 @@ class OnDevice(Layer):
     def grad_bias(grad: Tensor) -> Tensor:
         return grad.sum((-1, -2) if grad.dim() == 3 else (0, 2, 3))
 
-    def asked(
-        self, op: str, inputs: Sequence[Tensor], weight: Tensor | None, **sizes: Any
-    ) -> Task:
+    def asked(self, op: str, inputs: Sequence[Tensor], weight: Tensor | None, **sizes: Any) -> Task:
         platform = platform_of(inputs[0].device.type)
         assert platform is not None
         held = () if weight is None else (array_of(layer.kernel_of(weight)), None)

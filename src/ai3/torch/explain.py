@@ -30,6 +30,13 @@ def explain(network: nn.Module, inputs: Sequence[Any], repeat: int, errors: bool
             f"no module of this {type(network).__name__} is swapped: swap some with "
             "ai3.swap_conv2d(network), or convert it with ai3.swap_backend(network), first"
         )
+    for name, module in swapped.items():
+        weight: Any = module.weight
+        if not weight.is_cpu:
+            raise ValueError(
+                f"{name or 'the module'} is on {weight.device}, and explain is of the CPU: move "
+                "the network there, or see what torch.profiler shows"
+            )
     with torch.inference_mode():
         watch = Watch()
         (calls, whole), state = watch(lambda: _timed(network, swapped, inputs, repeat))
@@ -144,8 +151,9 @@ def _layer(name: str, module: Any, calls: _Calls, inputs: tuple[str, ...], error
 def _problem(
     kind: type[Swapped], module: Any, shape: tuple[int, ...]
 ) -> tuple[_core.Problem, _core.Weights]:
-    weights = kind.weights(module)
     dtype = modules.DTYPES[module.weight.dtype]
+    own = [w if w is None else w.detach().to(getattr(torch, dtype)) for w in kind.tensors(module)]
+    weights = _core.Weights.of(own, False)
     spec = _core.Spec(dtype, kind.image_shape(module, shape))
     return _core.problem(kind.layer.op, [spec], weights, kind.attributes(module)), weights
 

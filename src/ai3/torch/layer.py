@@ -102,9 +102,7 @@ class Layer(ABC):
         """The gradients by input, weight and bias: an operation and an algorithm, and what that has
         to do, None where torch does it."""
 
-    def asked(
-        self, op: str, inputs: Sequence[Tensor], weight: Tensor | None, **sizes: Any
-    ) -> Any:
+    def asked(self, op: str, inputs: Sequence[Tensor], weight: Tensor | None, **sizes: Any) -> Any:
         """What one of the core's operations has to do with these tensors: a problem, or what
         answers as one does."""
         specs = [_core.Spec(self._dtype_of(x), tuple(x.shape)) for x in inputs]
