@@ -112,4 +112,4 @@ def test_the_command_lists_them(site: Path) -> None:
     wrong = subprocess.run(
         [sys.executable, "-m", "ai3", "algorithms", "conv9"], capture_output=True, text=True
     )
-    assert wrong.returncode == 2 and "no operation 'conv9'" in wrong.stdout
+    assert wrong.returncode == 2 and "no operation 'conv9'" in wrong.stderr

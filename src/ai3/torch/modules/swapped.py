@@ -150,15 +150,7 @@ class Swapped(nn.Module):
             return placed.run(input, weight, bias)
         if torch._C._autograd._profiler_enabled():
             with torch.profiler.record_function(self._label(input)):
-                if _is_plain(input, weight, profiled=True):
-                    layer = self.__dict__.get("_layer") or self._make_layer()
-                    if config is not None and config != layer.config:
-                        layer = layer_of(weight, self.layer, config)
-                    result: Tensor = _Profiled.apply(
-                        input, weight, bias, layer, self.gradients, self.operator
-                    )
-                    return result
-                return self.operator(input, weight, bias, config or self.config())
+                return self._profiled(input, weight, bias, config)
         return self.operator(input, weight, bias, config or self.config())
 
     def extra_repr(self) -> str:
@@ -222,6 +214,22 @@ class Swapped(nn.Module):
     def chosen(self) -> list[tuple[str, str]]:
         """The core's operations that it runs, each with the algorithm."""
         return [(self.layer.op, self.algorithm)]
+
+    def _profiled(
+        self, input: Tensor, weight: Tensor, bias: Tensor | None, config: Config | None
+    ) -> Tensor:
+        """By the operator, which torch's profiler knows, with gradients that are labelled."""
+        kind, layer = self.layer, None
+        if _is_plain(input, weight, profiled=True):
+            layer = self.__dict__.get("_layer") or self._make_layer()
+        elif _is_plain_on_device(input, weight, profiled=True):
+            kind, layer = ON_DEVICE[kind], self.__dict__.get("_placed") or self._make_placed()
+        if layer is None:
+            return self.operator(input, weight, bias, config or self.config())
+        if config is not None and config != layer.config:
+            layer = layer_of(weight, kind, config)
+        result: Tensor = _Profiled.apply(input, weight, bias, layer, self.gradients, self.operator)
+        return result
 
     def _label(self, input: Tensor) -> str:
         """What the profiler shows beside the operator's own name."""
@@ -339,7 +347,7 @@ def _is_plain(input: Tensor, weight: Tensor, profiled: bool = False) -> bool:
 _DENSE_TYPES = (nn.Parameter, Tensor)
 
 
-def _is_plain_on_device(input: Tensor, weight: Tensor) -> bool:
+def _is_plain_on_device(input: Tensor, weight: Tensor, profiled: bool = False) -> bool:
     """The same of tensors that are both on a device."""
     device = weight.device.type
     return (
@@ -353,7 +361,7 @@ def _is_plain_on_device(input: Tensor, weight: Tensor) -> bool:
         and not torch._C._is_torch_function_mode_enabled()
         and torch._C._get_tracing_state() is None
         and forward_ad._current_level < 0
-        and not torch._C._autograd._profiler_enabled()
+        and (profiled or not torch._C._autograd._profiler_enabled())
         and not torch.is_autocast_enabled(device)
     )
 
