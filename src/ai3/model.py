@@ -72,7 +72,7 @@ class Model:
         """The graph as it runs for inputs of the shapes of these arrays, after every pass."""
         if not isinstance(self._parts[0], Graph) or len(self._parts) > 1:
             raise ValueError("a model of which torch runs some nodes has no single such graph")
-        compiled = self._compiled(self._parts[0], _core.specs_of(self._readable(inputs)))
+        compiled = self._compiled(self._parts[0], self._specs_of(self._readable(inputs)))
         return compiled.graph.with_algorithms(compiled.algorithms)
 
     def prepare(self, *inputs: Any) -> None:
@@ -180,13 +180,19 @@ class Model:
             return inputs
         if self._latest is None:
             raise ValueError(f"call the model first, or give {method}() an input")
-        return tuple(map(arrays.zeros, self._latest))
+        return tuple(map(self._zeros, self._latest))
 
     def _readable(self, inputs: Sequence[Any]) -> list[Any]:
         if len(inputs) != len(self._graph.inputs):
             raise ValueError(f"the model takes {len(self._graph.inputs)} inputs, not {len(inputs)}")
         arrays.follow_torch_threads()
         return [arrays.readable(array) for array in inputs]
+
+    def _specs_of(self, inputs: Sequence[Any]) -> tuple[_core.Spec, ...]:
+        return _core.specs_of(inputs)
+
+    def _zeros(self, spec: _core.Spec) -> Any:
+        return arrays.zeros(spec)
 
     def _prepare(self, part: Graph, inputs: Sequence[Any]) -> tuple[_core.Executor, Any]:
         specs = _core.specs_of(inputs)
@@ -244,7 +250,7 @@ class Model:
             if profile is not None:
                 profile += _measure(self._compiled(self._parts[0], self._latest), inputs)
             return executor(inputs, own)
-        self._latest = _core.specs_of(inputs)
+        self._latest = self._specs_of(inputs)
         values = dict(zip(self._graph.inputs, map(arrays.to_torch, inputs), strict=True))
         for part in self._parts:
             if isinstance(part, Node):

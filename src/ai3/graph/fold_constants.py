@@ -7,6 +7,7 @@ import numpy as np
 from ai3.graph.graph import CONSTANT, FOREIGN, Graph
 from ai3.graph.specialize import problem_of
 from ai3.graph.weights import WeightStore
+from ai3.ops import SUPPORTED_ALGORITHMS
 from ai3.report import operations_of
 
 LARGEST = 1 << 24
@@ -31,7 +32,9 @@ def fold_constants(graph: Graph, weights: WeightStore) -> Graph:
         ):
             problem = problem_of(node, graph.specs, weights)
             if operations_of(node, problem) <= LONGEST:
-                result = problem.run(node.algorithm, *(arrays[name] for name in node.inputs))
+                known = node.algorithm in SUPPORTED_ALGORITHMS[node.op]
+                algorithm = node.algorithm if known else "default"
+                result = problem.run(algorithm, *(arrays[name] for name in node.inputs))
                 array = np.array(result.numpy())
                 arrays[node.name] = array
                 node = node.having(op=CONSTANT, inputs=(), attributes={}, weights=(array,))

@@ -4,7 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from inspect import isclass
+from itertools import pairwise
 from math import inf, isfinite
+from time import perf_counter
 from typing import Any, ClassVar, TypeAlias
 
 from ai3.algorithms import GRADIENTS, answers_of, layouts_of
@@ -14,6 +16,9 @@ Run: TypeAlias = Callable[[Sequence[Any], Any, Any], Any]
 """Of inputs, output and workspace: writes the whole output, on the stream that torch has now; that
 of an algorithm that `allocates` gets no output and gives it back. One that has packed something of
 the weights has a method `refresh()`, which packs it again."""
+
+Replayed: TypeAlias = Callable[[Sequence[Any]], list[Any]]
+"""Of a network's inputs, its outputs."""
 
 
 class Algorithm:
@@ -67,6 +72,21 @@ class Algorithm:
         raise NotImplementedError
 
 
+class Stopwatch:
+    """The time between marks. On devices that run behind, each waits for all before it."""
+
+    def __init__(self, wait: Callable[[], Any]) -> None:
+        self._wait, self._times = wait, list[float]()
+
+    def mark(self) -> None:
+        self._wait()
+        self._times.append(perf_counter())
+
+    def intervals(self) -> list[float]:
+        """ms from each mark to the next."""
+        return [1e3 * (b - a) for a, b in pairwise(self._times)]
+
+
 class Platform(ABC):
     """See the module. One object, made when the platform's folder is imported, which imports
     neither torch nor any library of the platform's."""
@@ -97,6 +117,20 @@ class Platform(ABC):
 
     def is_current(self, device: Any) -> bool:
         return True
+
+    def image_layout(self, dtype: str) -> str:
+        """That in which whole networks hold images of a dtype, "dense" or "channels_last"."""
+        return "dense"
+
+    def synchronize(self, device: Any) -> None:  # noqa: B027
+        """Wait for what was asked of the device."""
+
+    def stopwatch(self, device: Any) -> "Stopwatch":
+        return Stopwatch(lambda: self.synchronize(device))
+
+    def replayable(self, run: Replayed, inputs: Sequence[Any]) -> Replayed:
+        """What does the same again for other tensors like these, with less work of the CPU's."""
+        return run
 
     def version(self) -> str:
         """Of what measurements depend on."""

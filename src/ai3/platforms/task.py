@@ -67,6 +67,7 @@ class Task:
     ) -> None:
         self.platform, self.op, self.certain = platform, op, certain
         self.inputs = tuple(map(_batched, inputs) if op in IMAGES else inputs)
+        self.made_batched = self.inputs[0] is not inputs[0]
         self.weights, self.attributes = tuple(weights), dict(attributes)
         specs = [_core.Spec(_STAND_INS.get(a.dtype, a.dtype), a.shape) for a in self.inputs]
         held = _core.Weights.of([a and _stand_in(a) for a in weights], False)

@@ -71,6 +71,14 @@ class Call:
             return self.target(*args, **kwargs)
 
 
+def moved(call: Any, device: torch.device) -> Any:
+    """The call with its module and tensors on a device."""
+    own = copy.deepcopy(call)
+    target = own.target.to(device) if isinstance(own.target, nn.Module) else own.target
+    args, kwargs = mapped((own.args, own.kwargs), torch.Tensor, lambda t: t.to(device))
+    return Call(own.kind, target, args, kwargs, own.in_place)
+
+
 def copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     """A module of the model's own."""
     own = copy.deepcopy(module)

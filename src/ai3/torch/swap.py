@@ -11,7 +11,12 @@ import torch
 from torch import nn
 
 from ai3 import _core
-from ai3.errors import SampleError, UnsupportedCallableError, UntraceableError
+from ai3.errors import (
+    SampleError,
+    UnsupportedAlgorithmError,
+    UnsupportedCallableError,
+    UntraceableError,
+)
 from ai3.graph import Graph
 from ai3.graph.compile import choose, conv2d_attempt, infer
 from ai3.graph.fold_affine import fold_affine
@@ -20,6 +25,7 @@ from ai3.graph.graph import CONSTANT, FOREIGN, PRECISIONS
 from ai3.graph.specialize import REAL, specialize
 from ai3.graph.weights import WeightStore
 from ai3.model import Model
+from ai3.platforms import platform_of
 from ai3.selector import (
     AlgorithmicSelector,
     Candidate,
@@ -28,6 +34,8 @@ from ai3.selector import (
     select,
 )
 from ai3.torch.capture import Captured, capture, whole
+from ai3.torch.device_executor import Place
+from ai3.torch.device_model import DeviceModel
 from ai3.torch.export import FREE, ExportTrace
 from ai3.torch.modules import KINDS, Swapped
 from ai3.torch.sample import samples_of, shapes_of, told
@@ -55,17 +63,22 @@ def swap_backend(
         )
     check_operations(algos)
     module = _unswapped(module)
+    place = _place_of(module, dtype, precision)
+    if place is not None:
+        # Its graph is found on the CPU, with the weights in what the core computes with.
+        module = _on_cpu(module)
+        dtype = torch.float64 if place.dtype is torch.float64 else torch.float32
     errors: list[Exception] = []
     for trace in _traces(module, sample_input_shape):
         try:
             captured = capture(trace(), dtype, unsupported)
             if precision != "float32":
                 captured = replace(captured, graph=replace(captured.graph, precision=precision))
-            return _selected(captured, algos, sample_input_shape, unsupported)
+            return _selected(captured, algos, sample_input_shape, unsupported, place)
         except (UntraceableError, UnsupportedCallableError, SampleError) as error:
             errors.append(error)
     if unsupported == FOREIGN:
-        return _as_it_is(module, algos, sample_input_shape, dtype)
+        return _as_it_is(module, algos, sample_input_shape, dtype, place)
     # Of what torch.fx's graph was refused for or, where it found none, torch.export's last.
     raise errors[-1] if isinstance(errors[0], UntraceableError) else errors[0]
 
@@ -86,6 +99,7 @@ def _as_it_is(
     algos: Mapping[str, AlgorithmicSelector],
     sample_shape: Sequence[Any] | None,
     dtype: Any,
+    place: Place | None,
 ) -> Model:
     """The model in which torch runs the whole network, its modules of weights swapped."""
     in_place = {"conv2d": None} | {op: algos[op] for op in algos if op in KINDS}
@@ -95,7 +109,7 @@ def _as_it_is(
 
     captured = whole(module, _inputs_of(module, sample_shape), dtype, change)
     others = {op: selector for op, selector in algos.items() if op not in KINDS}
-    return _selected(captured, others, sample_shape, FOREIGN)
+    return _selected(captured, others, sample_shape, FOREIGN, place)
 
 
 def _inputs_of(module: nn.Module, sample_shape: Sequence[Any] | None) -> int:
@@ -112,12 +126,15 @@ def _selected(
     algos: Mapping[str, AlgorithmicSelector],
     sample_input_shape: Sequence[Any] | None,
     unsupported: str,
+    place: Place | None,
 ) -> Model:
     """The model in which every node runs what the selectors choose for it."""
     graph = captured.graph
     if unsupported == FOREIGN:
         unsupported = "raise"
-    _check_unsupported(unsupported, {node.op for node in graph.nodes} - {CONSTANT, FOREIGN})
+    ops = {node.op for node in graph.nodes} - {CONSTANT, FOREIGN}
+    if place is None or not any(unsupported in place.platform.algorithms(op) for op in ops):
+        _check_unsupported(unsupported, ops)
     shapes = _input_shapes(graph, sample_input_shape)
 
     chosen: dict[str, str] = {}
@@ -138,7 +155,66 @@ def _selected(
             forward = name if isinstance(name, str) else name.forward
             chosen.update(dict.fromkeys(group, forward))
     graph = fold_affine(fuse_attention(graph.with_algorithms(chosen)))
+    if place is not None:
+        return _on_device(graph, sample_input_shape, unsupported, place)
     return _checked(graph, sample_input_shape, unsupported)
+
+
+def _on_cpu(module: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers are in CPU memory."""
+    memo: dict[int, Any] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        own = tensor.detach().cpu()
+        is_parameter = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(own, tensor.requires_grad) if is_parameter else own
+    return copy.deepcopy(module, memo)
+
+
+def _place_of(module: nn.Module, dtype: Any, precision: str) -> Place | None:
+    """Where the network's weights are and what they are to be; None on the CPU. Raises
+    ValueError."""
+    tensors = [*module.parameters(), *module.buffers()]
+    devices = list(dict.fromkeys(t.device for t in tensors if t.device.type != "meta"))
+    if all(device.type == "cpu" for device in devices):
+        return None
+    if len(devices) > 1:
+        names = " and ".join(map(str, devices))
+        raise ValueError(f"the network's weights are on {names}: a model runs on one device")
+    platform = platform_of(devices[0].type)
+    if platform is None or (why := platform.missing()):
+        reason = "nothing of ai3 runs there" if platform is None else why
+        raise ValueError(f"the network's weights are on {devices[0]}, and {reason}")
+    if precision != "float32":
+        raise ValueError(
+            f"precision={precision!r} is of networks on the CPU: on {devices[0]} convert the "
+            "network, as by network.bfloat16()"
+        )
+    real = [t.dtype for t in tensors if t.is_floating_point()]
+    own = torch.float32 if not real else real[0]
+    wanted = own if dtype is None else getattr(torch, str(dtype).removeprefix("torch."))
+    return Place(platform, devices[0], wanted)
+
+
+def _on_device(
+    graph: Graph, sample_shape: Sequence[Any] | None, unsupported: str, place: Place
+) -> Model:
+    model = DeviceModel.on_device(graph, unsupported, place.device, place.dtype)
+    if sample_shape is not None:
+        sample = [
+            torch.zeros(
+                spec.shape,
+                dtype=place.dtype if spec.dtype in REAL else _dtype_of(spec),
+                device=place.device,
+            )
+            for spec in _sample_specs(graph, sample_shape)
+        ]
+        try:
+            model.prepare(*sample)
+        except UnsupportedAlgorithmError:
+            raise
+        except Exception as error:
+            raise SampleError(told(sample_shape), error) from error
+    return model
 
 
 def _traces(module: nn.Module, sample_shape: Sequence[Any] | None) -> Iterator[Callable[[], Trace]]:
