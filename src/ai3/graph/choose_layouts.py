@@ -21,6 +21,10 @@ SUMS = ("conv2d", "linear")
 """Operations that sum in float32 what they read in bfloat16, and write either; others write the
 dtype that they read."""
 
+EXACT = ("softmax",)
+"""Operations that stay in float32 where rounding is permitted: most of their small results would
+lose what tells them apart."""
+
 MOST_SWEEPS = 8
 
 STEP_CYCLES = 2000
@@ -138,7 +142,7 @@ def options_of(
     dense = Option(node, given, output, 0.0)
     images = [len(spec.shape) == 4 and spec.dtype in REAL for spec in specs]
     reals = {spec.dtype for spec in (*specs, output)} if node.op != CONSTANT else set()
-    narrow = narrow and bool(specs) and reals == {"float32"}
+    narrow = narrow and bool(specs) and reals == {"float32"} and node.op not in EXACT
     if not (narrow or any(images)) or not reals & set(REAL) or output.dtype not in REAL:
         yield dense
         return
