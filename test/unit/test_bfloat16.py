@@ -252,6 +252,7 @@ def test_what_computes_in_bfloat16(core: ModuleType) -> None:
 NATIVE = {
     *("conv2d", "linear", "batchnorm2d"),
     *("layer_norm", "group_norm", "normalize", "local_response_norm", "softmax", "interpolate"),
+    *("matmul", "scaled_dot_product_attention"),
     *("relu", "gelu", "silu", "hardswish", "sigmoid", "add", "mul", "reorder"),
 }
 

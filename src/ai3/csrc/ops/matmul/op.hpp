@@ -9,6 +9,7 @@ namespace ai3 {
 
 struct Matmul {
     static constexpr std::string_view op = "matmul";
+    static constexpr bool takes_bfloat16 = true;
 
     Matmul(const std::vector<Spec>& inputs, const WeightSet& weights, const Attributes& attributes,
            int threads);

@@ -11,6 +11,7 @@ namespace ai3 {
 
 struct ScaledDotProductAttention {
     static constexpr std::string_view op = "scaled_dot_product_attention";
+    static constexpr bool takes_bfloat16 = true;
 
     // Attributes: scale (1 / sqrt(E) where absent), is_causal (query i sees the keys 0 to i).
     ScaledDotProductAttention(const std::vector<Spec>& inputs, const WeightSet& weights,
