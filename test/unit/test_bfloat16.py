@@ -55,6 +55,9 @@ CONVOLUTIONS = [
     (3, 16, 1, 1, 33, 1, {"activation": "relu"}),
     (1, 17, 5, 140, 16, 3, {"padding": 1, "padding_mode": "reflect", "activation": "silu"}),
     (1, 6, 8, 8, 6, 3, {"groups": 6, "padding": 1}),
+    (2, 40, 15, 14, 40, 5, {"groups": 40, "padding": 2, "stride": 2, "activation": "silu"}),
+    (1, 19, 9, 33, 19, 3, {"groups": 19, "padding": 1, "padding_mode": "reflect"}),
+    (1, 32, 7, 40, 32, 3, {"groups": 32, "dilation": 2, "activation": "relu"}),
 ]
 
 

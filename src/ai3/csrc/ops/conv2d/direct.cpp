@@ -33,6 +33,8 @@ double bfloat16_cycles(const Conv2d& p) {
     const double W = double(channel_block(p.dtype)), taps = double(p.KH * p.KW);
     const double vectors = std::ceil(double(p.group_oc()) / W) * double(p.groups);
     const double pixels = double(p.N * p.OH * p.OW), in_pixels = double(p.N * p.IH * p.IW);
+    if (DirectDepthwisePlan<bfloat16>::fits(p))
+        return std::ceil(double(p.OC) / W) * (pixels * (taps + stored) + 3 * in_pixels);
     const bool copied = p.padded() || p.input_layout == Layout::dense || !multiplies_pairs();
     return pixels * vectors * (step_cost(p) * double(p.group_ic()) * taps + stored) +
            (copied ? 2 : 0) * in_pixels * std::ceil(double(p.IC) / W) +
@@ -92,6 +94,8 @@ Estimate estimate(const Conv2d& p) {
 template <typename F>
 auto with_plan(const Conv2d& p, F&& f) {
     const auto from_bfloat16 = [&]<typename O>(O) {
+        if (DirectDepthwisePlan<bfloat16>::fits(p))
+            return f(std::type_identity<DirectDepthwisePlan<bfloat16, O>>{});
         return multiplies_pairs() ? f(std::type_identity<DirectChannelsPlan<bfloat16, O>>{})
                                   : f(std::type_identity<DirectChannelsPlan<bfloat16, O, float>>{});
     };
@@ -120,7 +124,8 @@ class Direct final : public Algorithm<Conv2d> {
     bool takes_bfloat16() const override { return true; }
 
     std::string refusal(const Conv2d& p) const override {
-        const bool pairs = p.groups == 1 || p.group_ic() % multiplied<bfloat16> == 0;
+        const bool pairs = p.groups == 1 || p.group_ic() % multiplied<bfloat16> == 0 ||
+                           DirectDepthwisePlan<bfloat16>::fits(p);
         if (p.dtype == DType::bf16 && !pairs) return "its groups have no even number of channels";
         return refuse_to_narrow(p);
     }
