@@ -106,6 +106,7 @@ at::Tensor copy_from_and_resize(const at::Tensor& from, const at::Tensor& to) {
 const at::Tensor& resize(const at::Tensor& tensor, c10::SymIntArrayRef size,
                          std::optional<at::MemoryFormat>) {
     const auto sizes = C10_AS_INTARRAYREF_SLOW(size);
+    if (tensor.sizes() == sizes) return tensor;
     const std::size_t bytes = at::detail::computeStorageNbytesContiguous(
         sizes, tensor.dtype().itemsize(), tensor.storage_offset());
     if (bytes > tensor.storage().nbytes()) {

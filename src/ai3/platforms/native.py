@@ -1,10 +1,8 @@
-"""torch's own functions as algorithms, which a platform may have under a name that it gives."""
+"""torch's own functions as algorithms, which a platform may have under a name that it gives. They
+import torch when they are planned."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import torch
-from torch.nn import functional
 
 from ai3.platforms.platform import Algorithm, Run
 from ai3.problem import Problem
@@ -42,11 +40,15 @@ def geometry(problem: Problem) -> Geometry:
 
 
 def _conv2d(problem: Problem, weight: Any, bias: Any = None) -> Run:
+    from torch.nn import functional
+
     where, groups = geometry(problem), problem.groups
     return lambda inputs, *_: functional.conv2d(inputs[0], weight, bias, *where, groups)
 
 
 def _conv_transpose2d(problem: Problem, weight: Any, bias: Any = None) -> Run:
+    from torch.nn import functional
+
     stride, padding, dilation = geometry(problem)
     added = problem.attributes.get("output_padding", 0)
     more = (problem.groups, dilation)
@@ -57,6 +59,8 @@ def _conv_transpose2d(problem: Problem, weight: Any, bias: Any = None) -> Run:
 
 def _backward(problem: Problem) -> Callable[..., Any]:
     """Of the output's gradient, input and weight and which gradients are wanted."""
+    import torch
+
     where = (*geometry(problem), False, [0, 0], problem.groups)
 
     def run(grad: Any, input: Any, weight: Any, wanted: list[bool]) -> Any:
@@ -83,6 +87,8 @@ def _grad_weight(problem: Problem) -> Run:
 
 
 def _linear(problem: Problem, weight: Any, bias: Any = None) -> Run:
+    from torch.nn import functional
+
     return lambda inputs, *_: functional.linear(inputs[0], weight, bias)
 
 
