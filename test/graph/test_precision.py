@@ -212,6 +212,30 @@ def test_networks_of_bfloat16(sample: tuple[int, ...] | None, tmp_path: Path) ->
     assert_close(wide(x.float()), expected.float())
 
 
+def test_networks_of_bfloat16_and_torch() -> None:
+    """What torch would run only if need be changes nothing; with a node of torch's it runs the
+    network, with the swapped modules in bfloat16."""
+    net, x = Mixed().eval().bfloat16(), torch.randn(2, 3, 16, 16).bfloat16()
+    model = ai3.swap_backend(net, unsupported="torch")
+    assert "torch" not in {node.algorithm for node in model.profile(x)}
+    assert torch.equal(model(x), ai3.swap_backend(net)(x))
+
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = net
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.special.i0(self.inner(x))
+
+    odd = ai3.swap_backend(Odd(), unsupported="torch")
+    with torch.no_grad():
+        exact = torch.special.i0(net.double()(x.double()))
+    net.bfloat16()
+    result = odd(x)
+    assert result.dtype is torch.bfloat16 and distance(result, exact) < 4 * EPSILON
+
+
 def test_bad_input() -> None:
     net, x = nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8)
     with pytest.raises(ValueError, match="'float32' or 'bfloat16', not 'half'"):

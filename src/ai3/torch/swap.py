@@ -69,9 +69,11 @@ def swap_backend(
         module = _on_cpu(module)
         dtype = torch.float64 if place.dtype is torch.float64 else torch.float32
     errors: list[Exception] = []
+    # A network of bfloat16 has no single nodes of torch's: it is ai3's or torch's as a whole.
+    whole_only = unsupported == FOREIGN and dtype is None and _has_bfloat16(module)
     for trace in _traces(module, sample_input_shape):
         try:
-            captured = capture(trace(), dtype, unsupported)
+            captured = capture(trace(), dtype, "raise" if whole_only else unsupported)
             if precision != "float32":
                 captured = replace(captured, graph=replace(captured.graph, precision=precision))
             return _selected(captured, algos, sample_input_shape, unsupported, place)
@@ -81,6 +83,10 @@ def swap_backend(
         return _as_it_is(module, algos, sample_input_shape, dtype, place)
     # Of what torch.fx's graph was refused for or, where it found none, torch.export's last.
     raise errors[-1] if isinstance(errors[0], UntraceableError) else errors[0]
+
+
+def _has_bfloat16(module: nn.Module) -> bool:
+    return any(weight.dtype is torch.bfloat16 for weight in module.parameters())
 
 
 def _unswapped(module: nn.Module) -> nn.Module:
