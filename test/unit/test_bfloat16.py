@@ -192,7 +192,7 @@ def test_linear(
         assert_rounded(actual, expected, widths[0])
 
 
-@pytest.mark.parametrize("op", sorted(SUITES.keys() - {"pointwise", "reorder"}))
+@pytest.mark.parametrize("op", sorted(SUITES.keys() - {"reorder"}))
 def test_every_algorithm(core: ModuleType, op: str) -> None:
     """Results are rounded once, whether an algorithm computes in bfloat16 or in float32; so are
     weights, where they are not bfloat16 already."""
@@ -243,7 +243,7 @@ def test_every_algorithm(core: ModuleType, op: str) -> None:
 def test_what_computes_in_bfloat16(core: ModuleType) -> None:
     """No dense array is converted for these."""
     native = set()
-    for op in SUITES.keys() - {"pointwise"}:
+    for op in SUITES:
         case = SUITES[op].draw(Randomly((op, 0)), op)
         given, held = arrays_of(Trial(case, "float32"))
         specs = [core.Spec("int64" if x.dtype.kind == "i" else "bfloat16", x.shape) for x in given]

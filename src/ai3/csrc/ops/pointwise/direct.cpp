@@ -1,8 +1,9 @@
 // Blocks of elements that stay in the first-level cache go through all steps. A step is the loop of
 // one function, or a chain of cheap ones, in which values stay in registers. An input that runs
-// along with the output is read where it lies; one that is repeated or of a narrow integer type is
-// first written out for the block. Right in place on the first input.
+// along with the output is read where it lies; one that is repeated, of a narrow integer type or
+// bfloat16 is first written out for the block. Right in place on the first input.
 
+#include "kernels/convert.hpp"
 #include "kernels/elementwise.hpp"
 #include "ops/pointwise/chain.hpp"
 #include "ops/pointwise/op.hpp"
@@ -19,8 +20,9 @@ constexpr Index grain = 8;
 // Operands of a step, or results.
 constexpr std::size_t most_places = 16;
 
-// What a value is while it is computed with: integers in 64 bits.
+// What a value is while it is computed with: integers in 64 bits, bfloat16 as float32.
 constexpr DType computed_as(DType dtype) {
+    if (dtype == DType::bf16) return DType::f32;
     return dtype == DType::i32 || dtype == DType::u8 ? DType::i64 : dtype;
 }
 
@@ -102,7 +104,15 @@ void convert(const void* const* operands, void* result, Index n) {
     }
 }
 
+template <typename From, typename To>
+void round(const void* const* operands, void* result, Index n) {
+    ai3::convert(static_cast<const From*>(operands[0]), static_cast<To*>(result), n, 1);
+}
+
+// bfloat16 is converted from and to float32 alone.
 Kernel conversion(DType from, DType to) {
+    if (from == DType::bf16) return round<bfloat16, float>;
+    if (to == DType::bf16) return round<float, bfloat16>;
     return with_value(from, [&](auto f) {
         return with_value(to, [&](auto t) -> Kernel {
             using From = decltype(f);
@@ -289,6 +299,10 @@ class PointwisePlan final : public Plan {
             from = computed_as(program.instructions[operand.index].type.dtype);
         } else {
             from = dtypes_[operand.index];
+            if (from == DType::bf16) {
+                from = DType::f32;
+                value = step(conversion(DType::bf16, from), {value});
+            }
         }
         takes = computed_as(takes);
         return from == takes ? value : step(conversion(from, takes), {value});
@@ -477,6 +491,7 @@ class PointwisePlan final : public Plan {
 class Direct final : public Algorithm<Pointwise> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
 
     std::size_t workspace_bytes(const Pointwise& p) const override {
         return PointwisePlan::registers(p) * register_bytes * std::size_t(std::max(p.threads, 1));

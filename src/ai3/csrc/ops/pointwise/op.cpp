@@ -1,19 +1,25 @@
 #include "ops/pointwise/op.hpp"
 
+#include <algorithm>
 #include <bit>
 
+#include "core/mixed.hpp"
 #include "kernels/broadcast.hpp"
 
 namespace ai3 {
 
 Pointwise::Pointwise(const std::vector<Spec>& inputs, const WeightSet& weights,
                      const Attributes& attributes, int threads)
-    : program(attributes.text("program", ""), inputs), threads(threads) {
+    : program(attributes.text("program", ""), widened(inputs)), threads(threads) {
     if (inputs.empty() || weights.size() != 0)
         throw std::invalid_argument("pointwise: takes inputs, at least one, and no weights");
     Broadcast broadcast(op, inputs);
     for (const Spec& input : inputs) dtypes.push_back(input.dtype);
     spec = {program.dtype(), broadcast.shape, broadcast.layout};
+    const auto has = [&](DType dtype) {
+        return std::find(dtypes.begin(), dtypes.end(), dtype) != dtypes.end();
+    };
+    if (spec.dtype == DType::f32 && has(DType::bf16) && !has(DType::f32)) spec.dtype = DType::bf16;
     if (spec.layout != Layout::dense) {
         bool fits = whole_blocks(spec);
         for (DType dtype : dtypes) fits = fits && dtype == spec.dtype;
