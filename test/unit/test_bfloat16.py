@@ -256,7 +256,7 @@ NATIVE = {
     *("conv2d", "linear", "batchnorm2d"),
     *("layer_norm", "group_norm", "normalize", "local_response_norm", "softmax", "interpolate"),
     *("matmul", "scaled_dot_product_attention"),
-    *("relu", "gelu", "silu", "hardswish", "sigmoid", "add", "mul", "reorder"),
+    *("relu", "gelu", "silu", "hardswish", "sigmoid", "add", "mul", "reorder", "mean", "sum"),
 }
 
 

@@ -10,9 +10,9 @@ namespace ai3 {
 
 // The largest of `n` numbers, NaN if one is.
 template <typename T>
-T largest(const T* x, Index n) {
+Lane<T> largest(const T* x, Index n) {
     constexpr Index W = lanes<T>;
-    const Vec<T> least = broadcast(-std::numeric_limits<T>::infinity());
+    const Vec<T> least = broadcast(-std::numeric_limits<Lane<T>>::infinity());
     Vec<T> most = least, other = least;
     Index i = 0;
     for (; i + 2 * W <= n; i += 2 * W) {
@@ -24,7 +24,7 @@ T largest(const T* x, Index n) {
         most = larger<T>(most, live.select(live.load(x + i), least));
     }
     most = larger<T>(most, other);
-    T result = most[0];
+    Lane<T> result = most[0];
     for (int l = 1; l < lanes<T>; ++l)
         if (!(most[l] <= result)) result = result == result ? most[l] : result;
     return result;
@@ -69,24 +69,18 @@ void softmax_row(const T* x, T* out, Index n) {
 // The same in bfloat16, rounded once: exponentials are computed twice, and not stored between.
 inline void softmax_row(const bfloat16* in, bfloat16* out, Index n) {
     constexpr Index W = lanes<float>;
-    const Vec<float> least = broadcast(-std::numeric_limits<float>::infinity());
+    const float most = largest(in, n);
     const auto for_each_vector = [&](auto&& call) {
         for (Index i = 0; i < n; i += W) {
             const auto live = LaneMask<bfloat16>::first(std::min(W, n - i));
-            call(i, live, live.select(live.load(in + i), least));
+            call(i, live, exp<float>(live.load(in + i) - most));
         }
     };
-    Vec<float> mosts = least, totals{};
-    for_each_vector([&](Index, auto, Vec<float> x) { mosts = larger<float>(mosts, x); });
-    float lane[W];
-    store(lane, mosts);
-    const float most = largest(lane, W);
-    const auto value = [&](Vec<float> x) { return exp<float>(x - most); };
+    Vec<float> totals{};
     for_each_vector(
-        [&](Index, auto live, Vec<float> x) { totals += live.select(value(x), Vec<float>{}); });
+        [&](Index, auto live, Vec<float> y) { totals += live.select(y, Vec<float>{}); });
     const float scale = 1 / sum<float>(totals);
-    for_each_vector(
-        [&](Index i, auto live, Vec<float> x) { live.store(out + i, value(x) * scale); });
+    for_each_vector([&](Index i, auto live, Vec<float> y) { live.store(out + i, y * scale); });
 }
 
 }  // namespace ai3

@@ -32,7 +32,7 @@ class ReductionPlan final : public Plan {
     explicit ReductionPlan(const ReductionProblem& problem) : p(problem) {
         if (p.reduced.empty()) p.reduced.push_back({1, 1});
         along_kept = !p.kept.empty() && p.kept[0].stride == 1;
-        factor = F == Reduction::mean ? T(1 / double(p.n)) : T(1);
+        factor = F == Reduction::mean ? Lane<T>(1 / double(p.n)) : Lane<T>(1);
     }
 
     void run(const void* const* inputs, void* output, std::byte*) const override {
@@ -79,7 +79,7 @@ class ReductionPlan final : public Plan {
                 total += sum_of(x, row, [](Vec<T> v) { return v; });
             }
         }
-        return F == Reduction::mean ? T(total / double(p.n)) : T(total);
+        return T(Lane<T>(F == Reduction::mean ? total / double(p.n) : total));
     }
 
     // `columns` neighbouring elements of the output. Sums of some hundreds of terms are added up.
@@ -114,7 +114,7 @@ class ReductionPlan final : public Plan {
 
     ReductionProblem p;
     bool along_kept;
-    T factor;
+    Lane<T> factor;
 };
 
 template <typename P>
@@ -123,9 +123,10 @@ template <Reduction F>
 class Direct<ReductionOf<F>> final : public Algorithm<ReductionOf<F>> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
 
     std::unique_ptr<Plan> plan(const ReductionOf<F>& p, const WeightSet&) const override {
-        return with_type(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
+        return with_real(p.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
             return std::make_unique<ReductionPlan<decltype(zero), F>>(p);
         });
     }

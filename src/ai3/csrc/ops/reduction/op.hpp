@@ -13,6 +13,7 @@ constexpr std::string_view name_of(Reduction function) {
 
 struct ReductionProblem {
     static constexpr bool takes_layouts = true;
+    static constexpr bool takes_bfloat16 = true;
 
     ReductionProblem(Reduction function, const std::vector<Spec>& inputs, const WeightSet& weights,
                      const Attributes& attributes, int threads);
