@@ -49,7 +49,7 @@ inline void relu(const Relu& p, const float* input, float* output) {
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AI3_CACHE", str(folder))
+        patch.setenv("AI3_CACHE_DIR", str(folder))
         yield folder
 
 

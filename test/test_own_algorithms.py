@@ -64,7 +64,7 @@ def test_cpp_of_the_chapter(tmp_path: Path) -> None:
         "        ai3.swap_conv2d(conv, 'tiled')\n"
         "        torch.testing.assert_close(conv(x), expected, rtol=1e-4, atol=1e-4)\n"
     )
-    run(check, AI3_CACHE=str(tmp_path / "cache"))
+    run(check, AI3_CACHE_DIR=str(tmp_path / "cache"))
 
 
 def test_idea_to_table() -> None:

@@ -341,7 +341,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AI3_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AI3_CACHE_DIR", str(tmp_path / "cache"))
     few = ("--examples", 30, "--seconds", 5)
     path = tmp_path / "rectify.cpp"
     # Wrong by one element: its line says it again, in a process that never heard of the file.

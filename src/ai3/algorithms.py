@@ -111,7 +111,7 @@ def load_algorithm(path: "str | PathLike[str]", op: str, name: str | None = None
     The file holds the function that `custom/<op>.hpp` declares, in namespace ai3::custom, for the
     operation `op`; it may include all headers in `include_dir()`. What was compiled of the same
     text, headers, compiler and instruction set level is kept in the user's cache, or in the folder
-    that the environment variable AI3_CACHE names. The function may throw what derives from
+    that the environment variable AI3_CACHE_DIR names. The function may throw what derives from
     std::exception: that arrives as a RuntimeError.
 
     Args:

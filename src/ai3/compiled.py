@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ai3 import _core
+from ai3 import _core, cache
 from ai3.errors import CompileError, unknown_name
 
 PACKAGE = Path(__file__).resolve().parent
@@ -90,7 +90,7 @@ def library_of(path: Path, op: str) -> Path:
     key = _digest(
         (repr(options), _state_of(compiler[0]), _headers(), op, str(path.resolve()), text)
     )
-    folder = cache_folder() / key
+    folder = cache.folder() / "compiled" / key
     met = folder / "includes.json"
     known = _unchanged(met)
     # Another name for each text, as a process loads a name once.
@@ -107,15 +107,6 @@ def library_of(path: Path, op: str) -> Path:
             part.write_bytes(content)
             part.replace(target)
     return library
-
-
-def cache_folder() -> Path:
-    """Where compiled algorithms are kept: AI3_CACHE, or a folder in the user's cache."""
-    if own := os.environ.get("AI3_CACHE"):
-        return Path(own)
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Caches/ai3"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ai3"
 
 
 def _check_text(path: Path, text: str, op: str) -> None:
