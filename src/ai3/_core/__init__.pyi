@@ -115,6 +115,13 @@ class Problem:
     @property
     def output(self) -> Spec: ...
 
+    @property
+    def threads(self) -> int: ...
+
+    @property
+    def key(self) -> str:
+        """A text that tells problems apart which take different time."""
+
     def resolve(self, algorithm: str) -> str:
         """
         The algorithm that a name stands for: 'default' and 'guess' differ by problem.
@@ -122,15 +129,17 @@ class Problem:
 
     def ranking(self) -> list[tuple[str, float]]:
         """
-        The algorithms that can do the problem with their estimated cost in cycles, the least
-        first; nothing is run.
+        The algorithms that can do the problem with their cost in cycles, measured or estimated, the
+        least first; nothing is run.
         """
 
     def refusal(self, algorithm: str) -> str:
         """Why the algorithm cannot do this problem; empty where it can."""
 
     def cost(self, algorithm: str) -> float:
-        """The estimated cost in cycles; infinite where there is no estimate."""
+        """
+        The cost in cycles, measured or estimated; infinite where there is neither.
+        """
 
     def takes_bfloat16(self, algorithm: str) -> bool:
         """
@@ -279,6 +288,38 @@ def probe(problem: Problem, algorithm: str, inputs: Sequence[object], fills: Seq
 
 def threads_of(threads: int) -> int:
     """How many threads share a loop that asks for so many."""
+
+kernels: str = '74042b4dff20c46c'
+
+def measure_by(open: Callable[[], Any] | None) -> None:
+    """
+    Plan from now on by the measured times that open() gives when the first problem is planned,
+    None where there are none: an object with `scales`, by operation and threads what estimates
+    are to be multiplied with, and of(key), by algorithm the cycles of the problem of that key and
+    whether 'default' may stand for it.
+    """
+
+def estimates_only(only: bool) -> bool:
+    """
+    Whether this thread plans by estimates alone from now on; what it did before.
+    """
+
+class Trial:
+    """
+    One algorithm on one problem with arrays of its own, timed as it would run inside of a
+    network. Not to be used by two threads at a time.
+    """
+
+    def __init__(self, problem: Problem, algorithm: str) -> None: ...
+
+    def seconds(self, flushed: int) -> float:
+        """
+        Of one run, after as many bytes have gone through the threads' caches and the inputs have
+        been written.
+        """
+
+    @property
+    def workspace_bytes(self) -> int: ...
 
 def max_threads() -> int:
     """Threads that a call from this thread will use."""

@@ -84,5 +84,6 @@ void bind_call(nb::module_& module);
 void bind_executor(nb::module_& module);
 void bind_external(nb::module_& module);
 void bind_probe(nb::module_& module);
+void bind_measured(nb::module_& module);
 
 }  // namespace ai3

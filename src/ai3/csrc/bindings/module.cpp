@@ -20,6 +20,7 @@ NB_MODULE(AI3_ISA, module) {
     bind_executor(module);
     bind_external(module);
     bind_probe(module);
+    bind_measured(module);
     module.def("max_threads", &usable_threads, "Threads that a call from this thread will use.");
     module.def(
         "fma_peak",

@@ -9,6 +9,7 @@
 #include "bindings/array.hpp"
 #include "core/executor.hpp"
 #include "core/fork.hpp"
+#include "core/measured.hpp"
 #include "core/workspace.hpp"
 #include "ops/pointwise/functions.hpp"
 
@@ -92,16 +93,17 @@ void bind_problem(nb::module_& module) {
         .def_prop_ro("op", [](const Problem& self) { return std::string(self.op()); })
         .def_prop_ro("inputs", &Problem::inputs)
         .def_prop_ro("output", &Problem::output)
+        .def_prop_ro("threads", &Problem::threads)
+        .def_prop_ro("key", &key_of, "A text that tells problems apart which take different time.")
         .def("resolve", &Problem::resolve, nb::arg("algorithm"),
              "The algorithm that a name stands for: 'default' and 'guess' differ by problem.")
         .def("ranking", &Problem::ranking,
-             "The algorithms that can do the problem with their estimated cost in cycles, the "
-             "least\n"
-             "first; nothing is run.")
+             "The algorithms that can do the problem with their cost in cycles, measured or "
+             "estimated, the\nleast first; nothing is run.")
         .def("refusal", &Problem::refusal, nb::arg("algorithm"),
              "Why the algorithm cannot do this problem; empty where it can.")
         .def("cost", &Problem::cost, nb::arg("algorithm"),
-             "The estimated cost in cycles; infinite where there is no estimate.")
+             "The cost in cycles, measured or estimated; infinite where there is neither.")
         .def("takes_bfloat16", &Problem::takes_bfloat16, nb::arg("algorithm"),
              "Whether the algorithm computes with what is bfloat16 itself, not by way of float32.")
         .def("fusible", &Problem::fusible, nb::arg("algorithm"),

@@ -1,5 +1,6 @@
 #include "core/mixed.hpp"
 
+#include "core/measured.hpp"
 #include "kernels/convert.hpp"
 
 namespace ai3 {
@@ -151,8 +152,10 @@ std::optional<InBfloat16> InBfloat16::of(const Problem& problem, std::string_vie
                                      std::move(attributes), problem.threads());
     const AlgorithmTable& table = made.narrow_->algorithms();
     if (made.algorithm_ == "default") {
+        const Known times(problem);
         const auto ranked = table.ranking([&](const NamedAlgorithm& known) {
-            return known.takes_bfloat16() ? made.narrow_->cost_of(known)
+            return known.takes_bfloat16() ? times.cycles(std::string(known.name()) + in_bfloat16,
+                                                         made.narrow_->cost_of(known))
                                           : std::numeric_limits<double>::infinity();
         });
         made.algorithm_ = ranked.empty() ? "direct" : ranked.front().first;

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/external.hpp"
+#include "core/measured.hpp"
 #include "core/mixed.hpp"
 #include "kernels/convert.hpp"
 
@@ -24,6 +25,12 @@ std::size_t WeightSet::packed_bytes() const {
     std::lock_guard lock(mutex_);
     std::size_t total = 0;
     for (const auto& [name, buffer] : packed_) total += buffer->size();
+    if (widened_) {
+        total += widened_->packed_bytes();
+        for (std::size_t i = 0; i < widened_->size(); ++i)
+            if (const Constant* own = widened_->get(i); own && own->data != get(i)->data)
+                total += own->spec.bytes();
+    }
     return total;
 }
 
@@ -55,6 +62,10 @@ const NamedAlgorithm& Problem::at(std::string_view algorithm) const {
 
 std::string Problem::resolve(std::string_view algorithm) const {
     if (const auto narrow = InBfloat16::of(*this, algorithm)) return narrow->name();
+    const bool guesses = algorithm == "guess" && !guess().empty();
+    if (algorithm == "default" || guesses)
+        if (const Known known(*this); known.any() && (guesses || choose() != "custom"))
+            if (const auto ranked = ranking(); !ranked.empty()) return ranked.front().first;
     if (algorithm == "default") {
         const auto added = algorithms_.added();
         for (const NamedAlgorithm* own : added)
@@ -69,14 +80,19 @@ std::string Problem::resolve(std::string_view algorithm) const {
         }
         return std::string(chosen);
     }
-    if (algorithm == "guess")
-        if (const std::string_view guessed = guess(); !guessed.empty()) return std::string(guessed);
-    return std::string(algorithm);
+    return std::string(guesses ? guess() : algorithm);
 }
 
 std::vector<std::pair<std::string, double>> Problem::ranking() const {
-    const auto ranked = algorithms_.ranking(
-        [&](const NamedAlgorithm& algorithm) { return cost_of_any(algorithm); });
+    const Known known(*this);
+    const auto ranked = algorithms_.ranking([&](const NamedAlgorithm& algorithm) {
+        const double cycles = cost_of_any(algorithm);
+        if (!known.any()) return known.cycles({}, cycles);
+        const auto found = known.times().find(algorithm.name());
+        const bool unasked = found != known.times().end() && found->second.unasked;
+        if (!unasked && std::isinf(cycles)) return cycles;
+        return known.cycles(algorithm.name(), cycles);
+    });
     return {ranked.begin(), ranked.end()};
 }
 
@@ -86,8 +102,13 @@ std::string Problem::refusal(std::string_view algorithm) const {
 }
 
 double Problem::cost(std::string_view algorithm) const {
-    if (const auto narrow = InBfloat16::of(*this, algorithm)) return narrow->cost();
-    return cost_of_any(at(algorithm));
+    const Known known(*this);
+    if (const auto narrow = InBfloat16::of(*this, algorithm))
+        return known.any() && known.times().contains(narrow->name())
+                   ? known.cycles(narrow->name(), 0)
+                   : narrow->cost();
+    const NamedAlgorithm& resolved = at(algorithm);
+    return known.cycles(resolved.name(), cost_of_any(resolved));
 }
 
 bool Problem::fusible(std::string_view algorithm) const {

@@ -1,0 +1,10 @@
+# Writes OUT with a digest of FILES and BUILD.
+set(digest "${BUILD}")
+list(SORT FILES)
+foreach(file IN LISTS FILES)
+  file(SHA256 "${file}" of_file)
+  string(APPEND digest " ${of_file}")
+endforeach()
+string(SHA256 digest "${digest}")
+string(SUBSTRING "${digest}" 0 16 digest)
+file(WRITE "${OUT}" "#define AI3_KERNELS \"${digest}\"\n")
