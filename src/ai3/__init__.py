@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from ai3 import algorithms, errors, file, layers
+from ai3 import _core, algorithms, errors, file, layers, tuning
 from ai3._core import Tensor
 from ai3.algorithms import algorithm, load_algorithm, remove_algorithm
 from ai3.compiled import include_dir
 from ai3.model import Model
 from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.plan import Plan, load_plan, taken
 from ai3.platforms import is_available, platforms
 from ai3.selector import AlgorithmicSelector, Conv2dAlgorithms
+from ai3.tuning import tune
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,7 @@ __all__ = [
     "AlgorithmicSelector",
     "Conv2dAlgorithms",
     "Model",
+    "Plan",
     "Tensor",
     "algorithm",
     "check",
@@ -41,6 +44,7 @@ __all__ = [
     "layers",
     "load",
     "load_algorithm",
+    "load_plan",
     "platforms",
     "remove_algorithm",
     "restore",
@@ -48,6 +52,8 @@ __all__ = [
     "swap_backend",
     "swap_conv2d",
     "swapped",
+    "tune",
+    "tuning",
     "unfreeze",
     "using_cublas",
     "using_cudnn",
@@ -113,13 +119,19 @@ def swap_conv2d(
     *,
     unsupported: str = "raise",
     swap_with: "Callable[[torch.nn.Conv2d, Any], torch.nn.Module] | None" = None,
+    plan: "Plan | str | PathLike[str] | None" = None,
 ) -> None:
     """Swap, in place, every `torch.nn.Conv2d` of a network for an algorithm.
 
-    `swap` of {"conv2d": algos}, with its arguments and what it raises.
+    `swap` of {"conv2d": algos}, with its arguments and what it raises. What `tune` gives is such a
+    selector; a `plan`, in the place of `algos`, or the file of one, gives each convolution the
+    algorithms that it has there, and raises ai3.errors.PlanError where it is for another network.
     """
-    kinds = {"conv2d": algos}
-    _torch_backend(module).swap(module, kinds, sample_input_shape, unsupported, swap_with)
+    backend = _torch_backend(module)
+    if plan is not None:
+        _refuse_both(algos)
+        algos = backend.selector_of(module, plan)
+    backend.swap(module, {"conv2d": algos}, sample_input_shape, unsupported, swap_with)
 
 
 def restore(module: "torch.nn.Module") -> None:
@@ -166,6 +178,7 @@ def swap_backend(
     dtype: Any = None,
     unsupported: str = "raise",
     precision: str = "float32",
+    plan: "Plan | str | PathLike[str] | None" = None,
 ) -> Model:
     """Convert a network into a `Model` that the framework runs, for inference.
 
@@ -174,7 +187,8 @@ def swap_backend(
     Args:
         module: the network.
         algos: for each operation, by its name in `SUPPORTED_ALGORITHMS`, how its algorithm is
-            selected, see `AlgorithmicSelector`; an operation without an entry takes "default".
+            selected, see `AlgorithmicSelector`; an operation without an entry takes "default". Or
+            what `tune` gave, whose plan is then used.
         sample_input_shape: shape of the network's input, (N, C, H, W) or unbatched, or an array
             like it, which tells its dtype too, or a sequence of these for several inputs: for
             selectors that ask for the shape of each module's input, and for torch.export, by which
@@ -191,30 +205,53 @@ def swap_backend(
             say so, as "direct bf16" does.
 
     Raises:
+        ai3.errors.PlanError: a plan of another network; it says where they differ.
         ai3.errors.UnsupportedCallableError: operations that the framework does not have; all of
             them are listed.
         ai3.errors.UntraceableError: no graph of the network was found.
         ai3.errors.SampleError: an input of the sample's shape does not go through the network.
         Also what `swap` raises.
     """
-    model: Model = _torch_backend(module).swap_backend(
+    backend = _torch_backend(module)
+    own = getattr(algos, "plan", None)
+    if isinstance(own, Plan):
+        plan, algos = own, None
+    if plan is not None:
+        _refuse_both(algos)
+        plan = taken(plan)
+        precision = plan.precision
+        if sample_input_shape is None and len(plan.parts) == 1:
+            sample_input_shape = [spec.shape for spec in plan.parts[0].inputs]
+    model: Model = backend.swap_backend(
         module, algos, sample_input_shape, dtype, unsupported, precision
     )
+    if plan is not None:
+        model.use(plan)
     return model
 
 
-def load(path: "str | PathLike[str]", *, unsupported: str = "raise") -> Model:
+def load(
+    path: "str | PathLike[str]",
+    *,
+    unsupported: str = "raise",
+    plan: "Plan | str | PathLike[str] | None" = None,
+) -> Model:
     """The model that `Model.save` wrote to a file. torch is not imported, no code of the file runs.
 
     Args:
         unsupported: the algorithm of layers that ran one which is not registered now; by default
             such a file is refused.
+        plan: as for `swap_backend`.
 
     Raises:
+        ai3.errors.PlanError: a plan of another network.
         ai3.errors.FileError: a file that is damaged, that `Model.save` did not write, or that names
             algorithms which are not registered.
     """
-    return Model.from_graph(*file.load(path, unsupported))
+    model = Model.from_graph(*file.load(path, unsupported))
+    if plan is not None:
+        model.use(plan)
+    return model
 
 
 def explain(
@@ -330,6 +367,11 @@ def check(
     return by.check(op, algorithm, inputs, weights, **how)
 
 
+def _refuse_both(algos: object) -> None:
+    if algos is not None:
+        raise ValueError("give algos or a plan, not both: a plan says all that algos may")
+
+
 def _torch_backend(module: object) -> Any:
     if FROM_BACKEND not in (None, "torch"):
         raise ValueError(f"FROM_BACKEND must be 'torch' or None, not {FROM_BACKEND!r}")
@@ -360,4 +402,5 @@ def using_mps_and_metal() -> bool:
     return is_available("mps", "metal")
 
 
+_core.measure_by(tuning.opened)
 algorithms.load_installed()

@@ -57,6 +57,14 @@ class FileError(ValueError):
         super().__init__(f"{path} cannot be loaded: {reason}")
 
 
+class PlanError(ValueError):
+    """A plan is no file that `Plan.save` wrote, or is for another network."""
+
+
+class BudgetError(ValueError):
+    """No choice of algorithms keeps within a budget."""
+
+
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> SelectionError:
     """The error for a name that is none of `valid`, with the nearest one suggested."""
     valid = list(valid)

@@ -95,6 +95,8 @@ class Watch:
         return self._now(float("inf"))
 
     def _now(self, fresh: float) -> State:
+        if self._latest is not None and self._latest[1].threads == 1:
+            return self._latest[1]  # there is no other
         if self._latest is None or not self._clock() - self._latest[0] < fresh:
             self._latest = (0.0, self._measure(self._threads))
             self._latest = (self._clock(), self._latest[1])

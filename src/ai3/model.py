@@ -10,17 +10,20 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ai3 import _core, arrays, file
+from ai3.errors import PlanError
 from ai3.graph import Graph, Node, assemble, expression
 from ai3.graph.choose_layouts import Layouts
-from ai3.graph.compile import Compiled, compile_graph
+from ai3.graph.compile import Compiled, Pins, compile_graph, general_names
 from ai3.graph.parts import cut
 from ai3.graph.resize import Resizable
 from ai3.graph.weights import WeightStore
 from ai3.layers import Layer
+from ai3.plan import MODEL, Plan, planned, taken
 from ai3.report import NodeProfile, Report, operations_of
 
 if TYPE_CHECKING:
     from ai3.explanation.explanation import Explanation
+    from ai3.tuning.tuned import Tuned
 
 
 class Model:
@@ -37,6 +40,8 @@ class Model:
     _kept_sizes = 16
     _most_tried = 4  # of the sizes that are near
     _graph: Graph
+    _pins: tuple[Pins, ...]
+    _latest: tuple[_core.Spec, ...] | None
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         nodes = []
@@ -142,6 +147,57 @@ class Model:
         """Give nodes of the graph, by their names, other algorithms."""
         self._set_graph(self._graph.with_algorithms(names), self._unsupported)
 
+    def plan(self, *inputs: Any) -> Plan:
+        """What each node runs for inputs of the shapes of these arrays, or of the latest call:
+        algorithm, layouts and dtypes, with the time and error that are known of it. Save it to do
+        exactly that again."""
+        if inputs:
+            self.prepare(*inputs)
+            self._latest = _core.specs_of(self._readable(inputs))
+        if self._latest is None:
+            raise ValueError("call the model first, or give plan() an input")
+        return planned(
+            [self._compiled(graph, self._specs_of_part(graph)) for graph in self._graphs],
+            self._graph.precision,
+        )
+
+    def use(self, plan: "Plan | str | PathLike[str]") -> None:
+        """Run exactly what a plan says, for inputs as it was made for; for others its algorithms,
+        in layouts that suit them. Raises PlanError, which says where, for a plan of another
+        network; then the model is what it was."""
+        plan = taken(plan)
+        graphs = self._graphs
+        if plan.kind != MODEL or len(plan.parts) != len(graphs):
+            made = f"of {len(plan.parts)} graphs" if plan.kind == MODEL else "for swap_conv2d"
+            raise PlanError(f"the plan is {made}; the network is one of {len(graphs)}")
+        if plan.precision != self._graph.precision:
+            raise PlanError(
+                f"the plan is for precision={plan.precision!r}; the network has "
+                f"{self._graph.precision!r}"
+            )
+        pins = [part.pins() for part in plan.parts]
+        for graph, own in zip(graphs, pins, strict=True):
+            try:
+                compile_graph(graph, own.specs, self._weights, self._unsupported, pins=own)
+            except (TypeError, ValueError) as error:
+                raise PlanError(f"the plan does not fit the network: {error}") from error
+        self._pin(pins)
+
+    def tune(self, *inputs: Any, **how: Any) -> "Tuned":
+        """Measure which algorithms and layouts are the fastest for these inputs, within budgets if
+        asked, and use them from now on: `ai3.tune`, in place."""
+        from ai3.tuning import tune
+
+        return tune(self, *inputs, **how)
+
+    def forget_packed(self) -> None:
+        """Free what algorithms have packed of the weights, but for plans that somebody runs; what
+        is needed is packed again by the next call."""
+        latest, pins = self._latest, self._pins
+        self._weights = WeightStore(self._graph)
+        self._replan(self._graph)
+        self._latest, self._pins = latest, pins
+
     def save(self, path: str | PathLike[str], *, precision: str | None = None) -> None:
         """Write the model to one file that `ai3.load` reads: weights in safetensors, the graph in
         JSON.
@@ -160,20 +216,68 @@ class Model:
         return f"ai3.Model(\n{self._graph}\n)"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"graph": self._graph, "unsupported": self._unsupported}
+        return {
+            "graph": self._graph,
+            "unsupported": self._unsupported,
+            "pins": [
+                (
+                    [(spec.dtype, spec.shape) for spec in own.specs],
+                    *map(dict, (own.algorithms, own.layouts, own.expansions)),
+                )
+                for own in self._pins
+            ],
+        }
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self._set_graph(state["graph"], state["unsupported"])
+        self._pins = tuple(
+            Pins(tuple(_core.Spec(*spec) for spec in specs), *rest)
+            for specs, *rest in state.get("pins", ())
+        )
 
     def _set_graph(self, graph: Graph, unsupported: str = "raise") -> None:
-        self._graph = graph
-        self._unsupported = unsupported
         self._weights = WeightStore(graph)
+        self._unsupported = unsupported
+        self._pins = ()
+        self._own = graph  # with the algorithms that its user chose
+        self._replan(graph)
+
+    def _replan(self, graph: Graph) -> None:
+        """Forget all plans; what algorithms have packed of the weights stays."""
+        self._graph = graph
         self._parts = cut(graph)
         self._plans: OrderedDict[Any, _Plan] = OrderedDict()
         self._near: dict[int, list[_Known]] = {}
         self._lock, self._compiling = Lock(), Lock()
-        self._latest: tuple[_core.Spec, ...] | None = None
+        self._latest = None
+        self._latest_of: dict[int, tuple[_core.Spec, ...]] = {}  # of parts, where there are several
+
+    def _pin(self, pins: Sequence[Pins]) -> None:
+        """From now on run what these say, one for each part that is a graph; for inputs of other
+        specs, their algorithms."""
+        latest, names = self._latest, {}
+        for graph, own in zip(self._graphs, pins, strict=True):
+            names.update(general_names(graph, own, self._weights))
+        self._replan(self._own.with_algorithms(names))
+        self._pins, self._latest = tuple(pins), latest
+
+    @property
+    def _graphs(self) -> list[Graph]:
+        return [part for part in self._parts if isinstance(part, Graph)]
+
+    def _specs_of_part(self, part: Graph) -> tuple[_core.Spec, ...]:
+        assert self._latest is not None
+        if len(self._parts) == 1:
+            return self._latest
+        if id(part) not in self._latest_of:
+            self(*map(self._zeros, self._latest))
+        return self._latest_of[id(part)]
+
+    def _pins_of(self, part: Graph, specs: tuple[_core.Spec, ...]) -> Pins | None:
+        if not self._pins:
+            return None
+        own = next(p for g, p in zip(self._graphs, self._pins, strict=True) if g is part)
+        return own if own.specs == specs else None
 
     def _given_or_latest(self, inputs: tuple[Any, ...], method: str) -> tuple[Any, ...]:
         if inputs:
@@ -204,7 +308,7 @@ class Model:
                 return plan.executor, specs
         with self._compiling:
             plan = self._plans.get(key)
-            if plan is None:
+            if plan is None and self._pins_of(part, specs) is None:
                 plan = self._resized(part, specs)
             if plan is None:
                 compiled = self._compiled(part, specs)
@@ -230,6 +334,8 @@ class Model:
         return None
 
     def _compiled(self, part: Graph, specs: tuple[_core.Spec, ...]) -> Compiled:
+        if (pins := self._pins_of(part, specs)) is not None:
+            return compile_graph(part, specs, self._weights, self._unsupported, pins=pins)
         known = self._near.setdefault(id(part), [])
         near = [each for each in known if _are_near(each.searched, specs)]
         like = [each.layouts for each in near]
@@ -258,6 +364,7 @@ class Model:
                 continue
             given = [values[name] for name in part.inputs]
             executor, specs = self._prepare(part, given)
+            self._latest_of[id(part)] = specs
             if profile is not None:
                 profile += _measure(self._compiled(part, specs), given)
             values.update(zip(part.outputs, executor(given, False), strict=True))

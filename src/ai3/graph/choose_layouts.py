@@ -9,6 +9,7 @@ from math import inf, isfinite
 from typing import TypeAlias
 
 from ai3 import _core
+from ai3.errors import PlanError
 from ai3.graph.graph import CONSTANT, Graph, Node
 from ai3.graph.specialize import REAL, problem_of
 from ai3.graph.weights import WeightStore
@@ -44,6 +45,7 @@ class Option:
     inputs: tuple[Form, ...]
     output: _core.Spec
     cost: float
+    problem: _core.Problem | None = None
 
     @property
     def written(self) -> Form:
@@ -85,6 +87,28 @@ def choose_layouts(
     chosen = _improved(graph, options, _cheapest(graph, options))
     layouts = {name: (option.inputs, _choice(option.node)) for name, option in chosen.items()}
     return _with_reorders(graph, chosen), layouts
+
+
+def with_layouts(graph: Graph, weights: WeightStore, layouts: Layouts) -> tuple[Graph, Layouts]:
+    """The graph in these layouts. Raises PlanError, with the node, where they are not for it."""
+    for node in graph.nodes:
+        inputs, choice = layouts[node.name]
+        fits = len(inputs) == len(node.inputs)
+        option = _option(node, graph, weights, inputs, choice) if fits and node.inputs else None
+        reason = ""
+        if node.inputs and option is None:
+            reason = "it reads others"
+        elif option is not None:
+            reason = option[1].refusal(node.algorithm)
+        if reason:
+            forms = ", ".join(" ".join(form) for form in inputs)
+            raise PlanError(
+                f"{node.label} ({node.op}) cannot run {node.algorithm!r} on {forms or 'nothing'}, "
+                f"as the plan has it: {reason}"
+            )
+    taken = _taken_over(graph, weights, layouts)
+    assert taken is not None
+    return _with_reorders(graph, taken), layouts
 
 
 def _choice(node: Node) -> dict[str, str]:
@@ -147,7 +171,7 @@ def options_of(
         yield dense
         return
     problem = problem_of(node, graph.specs, weights)
-    yield replace(dense, cost=_estimate(problem, node.algorithm))
+    yield replace(dense, cost=_estimate(problem, node.algorithm), problem=problem)
     layouts = LAYOUTS if any(images) else ("dense",)
     outputs: tuple[str | None, ...] = layouts if node.op in WRITES_ANY else (None,)
     dtypes = [(specs[0].dtype, output.dtype)]
@@ -174,7 +198,7 @@ def options_of(
         made, problem = option
         if kept or problem.takes_bfloat16(node.algorithm):
             cost = _estimate(problem, node.algorithm)
-            yield Option(made, tuple(forms), problem.output, cost)
+            yield Option(made, tuple(forms), problem.output, cost, problem)
 
 
 def _estimate(problem: _core.Problem, algorithm: str) -> float:

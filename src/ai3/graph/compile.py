@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ai3 import _core, choices
-from ai3.errors import UnsupportedAlgorithmError
-from ai3.graph.choose_layouts import Layouts, choose_layouts
+from ai3.errors import PlanError, UnsupportedAlgorithmError
+from ai3.graph.choose_layouts import Layouts, choose_layouts, with_layouts
 from ai3.graph.eliminate import eliminate
 from ai3.graph.fold_constants import fold_constants
 from ai3.graph.fuse_epilogues import fuse_epilogues
 from ai3.graph.fuse_expansions import fuse_expansions
 from ai3.graph.fuse_pointwise import fuse_pointwise
 from ai3.graph.fuse_shuffles import fuse_shuffles
-from ai3.graph.graph import CONSTANT, Graph
+from ai3.graph.graph import CONSTANT, Graph, Node
 from ai3.graph.resize import Resizable, Stages, scheduled
 from ai3.graph.specialize import problem_of, specialize
 from ai3.graph.weights import WeightStore
@@ -81,10 +81,29 @@ def conv2d_attempt(
 
 
 @dataclass(frozen=True)
+class Pins:
+    """What was chosen once for inputs of some specs, to be done again exactly so: by the names of
+    nodes, as they are before layouts are chosen, the algorithms and layouts, and those that are one
+    with the convolution before them."""
+
+    specs: tuple[_core.Spec, ...]
+    algorithms: Mapping[str, str]
+    layouts: Layouts
+    expansions: Mapping[str, str]
+    """By their names the convolution before them."""
+
+    @property
+    def expanded(self) -> frozenset[str]:
+        """The nodes of which two are one."""
+        return frozenset([*self.expansions, *self.expansions.values()])
+
+
+@dataclass(frozen=True)
 class Compiled:
     """An executor, the graph that it runs, for each of its steps the name of the node, for each
-    node its problem and the algorithm that does it, what layouts were chosen, and what makes plans
-    for other sizes, if it may."""
+    node its problem and the algorithm that does it, what layouts were chosen, the graph before
+    that, which nodes became one with the convolution before them, and what makes plans for other
+    sizes, if it may."""
 
     executor: _core.Executor
     graph: Graph
@@ -92,6 +111,8 @@ class Compiled:
     problems: Mapping[str, _core.Problem]
     algorithms: Mapping[str, str]
     layouts: Layouts
+    before: Graph
+    expansions: Mapping[str, str]
     resizable: Resizable | None
 
     @property
@@ -107,15 +128,19 @@ def compile_graph(
     weights: WeightStore,
     unsupported: str = "raise",
     like: Iterable[Layouts] = (),
+    pins: Pins | None = None,
 ) -> Compiled:
     """Plan every node and place every value, in layouts that were chosen for another size where
-    those fit. Raises what `specialize` and `choose` do."""
+    those fit, or exactly as `pins` say. Raises what `specialize` and `choose` do, and PlanError
+    where the pins are of another network."""
     specialized = specialize(graph, inputs, weights)
-    compiled = specialized
-    for improve in PASSES:
-        compiled = improve(compiled, weights)
-    compiled, layouts = choose_layouts(compiled, weights, like, graph.precision == "bfloat16")
-    compiled, pairs = fuse_expansions(compiled, weights)
+    before = improved(specialized, weights)
+    if pins is None:
+        compiled, layouts = choose_layouts(before, weights, like, graph.precision == "bfloat16")
+        compiled, pairs = fuse_expansions(compiled, weights)
+    else:
+        compiled, layouts = with_layouts(_pinned(before, pins), weights, pins.layouts)
+        compiled, pairs = fuse_expansions(compiled, weights, pins.expansions)
     problems = infer(compiled, weights)
     chosen = _chosen(compiled, problems, unsupported)
     if choices.told():
@@ -133,5 +158,49 @@ def compile_graph(
         problems,
         {name: pair[1] for name, pair in chosen.items()},
         layouts,
-        resizable,
+        before,
+        {pair.node.name: pair.before.name for pair in pairs if pair.fused},
+        resizable if pins is None else None,
     )
+
+
+def improved(graph: Graph, weights: WeightStore) -> Graph:
+    """A specialized graph as it is before layouts are chosen."""
+    for improve in PASSES:
+        graph = improve(graph, weights)
+    return graph
+
+
+def general_names(graph: Graph, pins: Pins, weights: WeightStore) -> dict[str, str]:
+    """By the names of nodes of a graph for any sizes the algorithms that pins have for what passes
+    made of them. What is one operation with another at one size is left to be so where it pays."""
+    before = improved(specialize(graph, pins.specs, weights), weights)
+    made: dict[object, list[Node]] = {}
+    for node in before.nodes:
+        made.setdefault(_identity(node), []).append(node)
+    names = {}
+    for node in graph.nodes:
+        same = made.get(_identity(node))
+        if same:
+            after = same.pop(0).name
+            if after in pins.algorithms and after not in pins.expanded:
+                names[node.name] = pins.algorithms[after]
+    return names
+
+
+def _identity(node: Node) -> object:
+    """Passes give a node the name of what is computed with it, but keep its weights."""
+    arrays = tuple(id(weight) for weight in node.weights if weight is not None)
+    return (node.op, arrays or node.name)
+
+
+def _pinned(graph: Graph, pins: Pins) -> Graph:
+    """The graph with the algorithms of the pins. Raises PlanError."""
+    known = {node.name for node in graph.nodes}
+    for name in pins.layouts:
+        if name not in known:
+            raise PlanError(f"the network has no node {name!r}, which the plan has")
+    for node in graph.nodes:
+        if node.name not in pins.layouts:
+            raise PlanError(f"the plan has no node {node.name!r}, which the network has")
+    return graph.with_algorithms(pins.algorithms)

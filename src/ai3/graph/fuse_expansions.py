@@ -1,6 +1,6 @@
 """Compute a depthwise convolution with the pointwise one that expands its channels."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,11 +31,13 @@ class Pair:
         return self.before.inputs[0], self.node.name
 
 
-def fuse_expansions(graph: Graph, weights: WeightStore) -> tuple[Graph, list[Pair]]:
+def fuse_expansions(
+    graph: Graph, weights: WeightStore, only: Collection[str] | None = None
+) -> tuple[Graph, list[Pair]]:
     """Make a pointwise convolution and the depthwise one after it, both of blocked images and by
     "default" the direct algorithm, one `expand_depthwise`, where the image between them is large
     and nothing else reads it. The node takes the place and name of the second. Also gives all
-    pairs that were candidates."""
+    pairs that were candidates. Where `only` is given, what is fused is what it names."""
     uses = graph.uses()
     nodes: dict[str, Node] = {}
     pairs: list[Pair] = []
@@ -43,7 +45,7 @@ def fuse_expansions(graph: Graph, weights: WeightStore) -> tuple[Graph, list[Pai
         before = nodes.get(node.inputs[0]) if node.inputs else None
         if before is not None and uses[before.name] == 1 and _may_expand(before, node, graph):
             pair = Pair(before, node)
-            if expands(pair, graph.specs, weights):
+            if expands(pair, graph.specs, weights) if only is None else node.name in only:
                 pair = replace(pair, fused=True)
                 del nodes[before.name]
                 node = _fused(before, node)

@@ -24,6 +24,11 @@ class WeightStore:
         found = self._known.get(_key(weights))
         return _core.Weights.of(weights, False) if found is None else found
 
+    @property
+    def packed_bytes(self) -> int:
+        """What algorithms have packed of all of them."""
+        return sum(weights.packed_bytes for weights in self._known.values())
+
 
 def _key(weights: Sequence[Weight]) -> tuple[int, ...]:
     return tuple(map(id, weights))

@@ -39,10 +39,10 @@ from ai3.torch.device_model import DeviceModel
 from ai3.torch.export import FREE, ExportTrace
 from ai3.torch.modules import KINDS, Swapped
 from ai3.torch.sample import samples_of, shapes_of, told
-from ai3.torch.swap_modules import freeze, restore, swap, swapped, unswap
+from ai3.torch.swap_modules import freeze, restore, selector_of, swap, swapped, unswap
 from ai3.torch.trace import Trace
 
-__all__ = ["freeze", "restore", "swap", "swap_backend", "swapped"]
+__all__ = ["freeze", "restore", "selector_of", "swap", "swap_backend", "swapped"]
 
 
 def swap_backend(

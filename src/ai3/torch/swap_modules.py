@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from os import PathLike
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +11,14 @@ from torch import fx, nn
 from torch.nn.parameter import is_lazy
 
 from ai3 import _core
-from ai3.errors import SampleError, SelectionError, UnsupportedAlgorithmError, unknown_name
+from ai3 import plan as plans
+from ai3.errors import (
+    PlanError,
+    SampleError,
+    SelectionError,
+    UnsupportedAlgorithmError,
+    unknown_name,
+)
 from ai3.ops import SUPPORTED_ALGORITHMS
 from ai3.platforms.task import Task, no_such
 from ai3.selector import (
@@ -91,6 +99,25 @@ def unswap(module: nn.Module) -> None:
             modules.unswap(layer)
 
 
+def selector_of(module: nn.Module, plan: "plans.Plan | str | PathLike[str]") -> dict[str, Choice]:
+    """What a plan has for the convolutions of images of a network. Raises PlanError."""
+    chosen, kind = plans.taken(plan).modules(), KINDS["conv2d"]
+    known = [c.name for c in _candidates(module, {"conv2d": None}, None)["conv2d"]]
+    for name in chosen:
+        if name not in known and not _is_other(module, name):
+            raise PlanError(f"the network has no convolution {name!r}, which the plan has")
+    for name in known:
+        if name not in chosen:
+            raise PlanError(f"the plan has nothing for {name!r}, a {kind.kind} of the network")
+    return {name: chosen[name] for name in known}
+
+
+def _is_other(module: nn.Module, name: str) -> bool:
+    """Whether there is a module of that name that is no convolution to swap: one of rows."""
+    found = dict(module.named_modules()).get(name)
+    return found is not None and not isinstance(found, nn.Conv2d)
+
+
 def freeze(module: nn.Module, frozen: bool) -> None:
     for layer in module.modules():
         if isinstance(layer, Swapped):
@@ -161,7 +188,7 @@ def _candidates(
             found[kind.kind].append(Candidate(name, layer))
     ordered = any(needs_order(selector) for selector in algos.values())
     if sample_shape is not None and (ordered or any(map(needs_shapes, algos.values()))):
-        met = _run(module, sample_shape, names.values())
+        met = shapes_met(module, sample_shape, names.values())
         known = {c.name: c for candidates in found.values() for c in candidates}
         return {
             op: [
@@ -205,7 +232,9 @@ def _traced(module: nn.Module, names: Mapping[nn.Module, str]) -> dict[nn.Module
     return {layer: i for i, layer in reversed([*enumerate(called)]) if layer in names}
 
 
-def _run(module: nn.Module, shape: Sequence[int], names: Any) -> dict[str, tuple[int, ...]]:
+def shapes_met(
+    module: nn.Module, shape: Sequence[Any], names: Iterable[str]
+) -> dict[str, tuple[int, ...]]:
     """Names of the modules in the order of their first calls, with their inputs' shapes, as
     one forward pass of a copy meets them: of fake tensors or, where values matter, of real ones."""
     from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
