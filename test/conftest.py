@@ -1,3 +1,5 @@
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +14,10 @@ from runners import networks
 
 # A slow machine traces the same.
 export.FREE.update({sizes: s and 10 * s for sizes, s in export.FREE.items()})
+
+# What a developer has measured on this machine is to change no test.
+_cache = tempfile.TemporaryDirectory(prefix="ai3-tests-")
+os.environ["AI3_CACHE_DIR"] = _cache.name
 
 # How long an example takes is the machine's affair.
 settings.register_profile("ai3", deadline=None)
