@@ -151,6 +151,7 @@ class Model:
         """What each node runs for inputs of the shapes of these arrays, or of the latest call:
         algorithm, layouts and dtypes, with the time and error that are known of it. Save it to do
         exactly that again."""
+        self._require_plans()
         if inputs:
             self.prepare(*inputs)
             self._latest = _core.specs_of(self._readable(inputs))
@@ -165,6 +166,7 @@ class Model:
         """Run exactly what a plan says, for inputs as it was made for; for others its algorithms,
         in layouts that suit them. Raises PlanError, which says where, for a plan of another
         network; then the model is what it was."""
+        self._require_plans()
         plan = taken(plan)
         graphs = self._graphs
         if plan.kind != MODEL or len(plan.parts) != len(graphs):
@@ -189,6 +191,14 @@ class Model:
         from ai3.tuning import tune
 
         return tune(self, *inputs, **how)
+
+    def refusal_of_plans(self) -> str:
+        """Why the model has no plans and cannot be tuned; empty where it can."""
+        return ""
+
+    def _require_plans(self) -> None:
+        if refusal := self.refusal_of_plans():
+            raise ValueError(refusal)
 
     def forget_packed(self) -> None:
         """Free what algorithms have packed of the weights, but for plans that somebody runs; what

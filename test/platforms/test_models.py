@@ -139,3 +139,12 @@ def test_networks(mirror: Mirror, name: str) -> None:
         model = ai3.swap_backend(make(loaded.module).to("mirror"))
         found = model(x.to("mirror"))
     torch.testing.assert_close(found.cpu(), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_plans_and_tuning_are_for_models_in_memory(mirror: Mirror) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3)).eval().to("mirror")
+    model = ai3.swap_backend(module)
+    x = torch.randn(1, 3, 8, 8).to("mirror")
+    for ask in (model.plan, model.tune, lambda x: ai3.tune(model, x), lambda x: model.use("none")):
+        with pytest.raises(ValueError, match="the model is on mirror"):
+            ask(x)

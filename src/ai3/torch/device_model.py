@@ -47,8 +47,14 @@ class DeviceModel(Model):
         return {**super().__getstate__(), "device": self._place.device, "dtype": self._place.dtype}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        made = self.on_device(**state)
+        made = self.on_device(**{key: value for key, value in state.items() if key != "pins"})
         self.__dict__.update(made.__dict__)
+
+    def refusal_of_plans(self) -> str:
+        return (
+            f"the model is on {self.device}, whose libraries choose for themselves: plans and "
+            "tuning are for models in CPU memory"
+        )
 
     def _set_graph(self, graph: Graph, unsupported: str = "raise") -> None:
         super()._set_graph(graph, unsupported)

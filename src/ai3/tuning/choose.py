@@ -77,6 +77,8 @@ def tune(
         raise ValueError("tune needs the network's inputs, as many as it takes")
     if not seconds > 0:
         raise ValueError(f"seconds must be above 0, not {seconds}")
+    if isinstance(net, Model) and (refusal := net.refusal_of_plans()):
+        raise ValueError(refusal)
     session = Session(seconds)
     if isinstance(net, Model):
         return session.model(net, inputs, budgets, check)
