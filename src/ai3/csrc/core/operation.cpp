@@ -62,14 +62,14 @@ const NamedAlgorithm& Problem::at(std::string_view algorithm) const {
 
 std::string Problem::resolve(std::string_view algorithm) const {
     if (const auto narrow = InBfloat16::of(*this, algorithm)) return narrow->name();
-    const bool guesses = algorithm == "guess" && !guess().empty();
-    if (algorithm == "default" || guesses)
-        if (const Known known(*this); known.any() && (guesses || choose() != "custom"))
+    const bool guesses = algorithm == "guess" && !guess().empty(), any = algorithm == "default";
+    const auto added = any ? algorithms_.added() : std::vector<const NamedAlgorithm*>{};
+    for (const NamedAlgorithm* own : added)
+        if (own->preferred() && refusal_of_any(*own).empty()) return std::string(own->name());
+    if (any || guesses)
+        if (const Known known(*this); known.any())
             if (const auto ranked = ranking(); !ranked.empty()) return ranked.front().first;
-    if (algorithm == "default") {
-        const auto added = algorithms_.added();
-        for (const NamedAlgorithm* own : added)
-            if (own->preferred() && refusal_of_any(*own).empty()) return std::string(own->name());
+    if (any) {
         std::string_view chosen = choose();
         double least = std::numeric_limits<double>::infinity();
         for (const NamedAlgorithm* own : added) {
