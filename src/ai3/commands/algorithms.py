@@ -11,7 +11,7 @@ from ai3.errors import near
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("algorithms")(algorithms)
+    app.command("algorithms", short_help="List what can be chosen by name.")(algorithms)
 
 
 def algorithms(

@@ -21,7 +21,7 @@ from ai3.progress import progress
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("bench")(bench)
+    app.command("bench", short_help="Time a network in torch and by ai3.")(bench)
 
 
 def bench(

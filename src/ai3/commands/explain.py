@@ -22,7 +22,7 @@ from ai3.progress import progress
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("explain")(explain)
+    app.command("explain", short_help="Tell what each layer of a network takes, and why.")(explain)
 
 
 def explain(
@@ -44,7 +44,7 @@ def explain(
         str | None,
         typer.Option(metavar="NAME", help="Tell all of one layer, refusals of algorithms too."),
     ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Of how many runs times are medians.")] = 5,
+    repeat: Annotated[int, typer.Option(min=1, metavar="N", help="Of how many runs times are medians.")] = 5,
     errors: Annotated[
         bool, typer.Option(help="Compute all in float64 too, for the errors.")
     ] = True,

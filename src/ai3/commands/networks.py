@@ -32,9 +32,10 @@ Shapes = Annotated[
         "Known where torchvision or timm tell it.",
     ),
 ]
-Batch = Annotated[int | None, typer.Option(min=1, help="How many images at a time.")]
+Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="How many images at a time.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="How many threads compute; torch's number by default.")
+    int | None,
+    typer.Option(min=1, metavar="N", help="How many threads compute; torch's number by default."),
 ]
 Pretrained = Annotated[
     bool,
@@ -50,7 +51,11 @@ Algorithms = Annotated[
     ),
 ]
 Precision = Annotated[
-    str, typer.Option(help="bfloat16 permits to round values to it where that is faster.")
+    str,
+    typer.Option(
+        metavar="float32|bfloat16",
+        help="bfloat16 permits to round values to it where that is faster.",
+    ),
 ]
 
 LIBRARIES = ("torchvision", "timm")

@@ -7,7 +7,7 @@ from ai3.commands.output import Json, show, show_json
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("platforms")(platforms)
+    app.command("platforms", short_help="List what networks can run on here.")(platforms)
 
 
 def platforms(json: Json = False) -> None:

@@ -16,7 +16,7 @@ from ai3.validation import shapes
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command("validate")(validate)
+    app.command("validate", short_help="Try an algorithm with all that it claims to do.")(validate)
 
 
 def completed(arguments: Sequence[str]) -> list[str]:
