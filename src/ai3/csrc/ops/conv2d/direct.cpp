@@ -65,9 +65,11 @@ Estimate estimate(const Conv2d& p) {
                                  vectors(p.OC) * (pixels * (taps + 3) + images * turned)};
         if (!p.dense()) return depthwise;
         Estimate other = by_rows;
+        // Pixels that are far apart are copied one by one.
+        const double copied = p.stride_w > 2 ? 50 : 8;
         if (!DirectRowsPlan<float>::fits(p))
             other = {Way::pixels,
-                     rows * (1.6 * K + 4) + 8 * images * double(p.IC * p.IH) * vectors(p.IW)};
+                     rows * (1.6 * K + 4) + copied * images * double(p.IC * p.IH) * vectors(p.IW)};
         return depthwise.cycles <= other.cycles ? depthwise : other;
     }
     if (DirectRowsPlan<float>::fits(p))  // one input and several output channels to a group
