@@ -2,7 +2,6 @@
 
 import ctypes
 import hashlib
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,21 +68,32 @@ def _loaded() -> ctypes.CDLL:
 
 
 def _compiled() -> Path:
+    include, lib = TORCH / "include", TORCH / "lib"
     flags = [
         *("-std=c++20", "-O0", "-fPIC", "-shared", "-w"),
-        f"-I{TORCH / 'include'}",
-        f"-I{TORCH / 'include/torch/csrc/api/include'}",
+        *(f"-I{include}", f"-I{include / 'torch/csrc/api/include'}"),
         f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
     ]
-    libraries = [f"-L{TORCH / 'lib'}", "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{TORCH / 'lib'}"]
-    key = hashlib.sha256(repr((SOURCE.read_text(), flags, torch.__version__)).encode()).hexdigest()
-    made = BUILT / f"device-{key[:16]}.so"
+    libraries = [f"-L{lib}", "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{lib}"]
+    return built(SOURCE, flags, libraries, torch.__version__)
+
+
+def built(
+    source: Path,
+    flags: Sequence[str],
+    libraries: Sequence[str] = (),
+    version: str = "",
+    compiler: str = "c++",
+) -> Path:
+    """The library of a source file, compiled where it was not yet."""
+    key = hashlib.sha256(repr((source.read_text(), flags, version)).encode()).hexdigest()
+    made = BUILT / f"{source.stem}-{key[:16]}.so"
     if not made.exists():
         BUILT.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=BUILT) as folder:
             new = Path(folder) / made.name
-            compiler = os.environ.get("CXX", "c++")
-            subprocess.run([compiler, *flags, str(SOURCE), "-o", str(new), *libraries], check=True)
+            command = [compiler, *flags, str(source), "-o", str(new), *libraries]
+            subprocess.run(command, check=True)
             new.replace(made)
     return made
 

@@ -110,7 +110,9 @@ def test_refusals_leave_the_network_as_it_is(mirror: Mirror) -> None:
     net = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Linear(3, 3)).to("mirror")
     with pytest.raises(UnsupportedAlgorithmError, match="'columns': it has groups"):
         ai3.swap_conv2d(net, "columns")
-    with pytest.raises(UnsupportedAlgorithmError, match="'fft': it runs on cpu, not on mirror"):
+    with pytest.raises(
+        UnsupportedAlgorithmError, match="'fft': it runs on cpu and cuda, not on mirror"
+    ):
         ai3.swap_conv2d(net, "fft")
     with pytest.raises(SelectionError, match="'colums' is unknown, did you mean 'columns'"):
         ai3.swap_conv2d(net, "colums")
@@ -180,7 +182,7 @@ def test_moves_keep_names_where_they_mean_something(mirror: Mirror) -> None:
         UserWarning, match="0: its algorithm 'fft' of conv2d means nothing on mirror"
     ):
         net.to("mirror")
-    with pytest.raises(ValueError, match="'fft' cannot do this on mirror: it runs on cpu"):
+    with pytest.raises(ValueError, match="'fft' cannot do this on mirror: it runs on cpu and cuda"):
         net(x.to("mirror"))
     close([net.cpu()(x)], [expected])
 

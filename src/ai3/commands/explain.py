@@ -44,7 +44,9 @@ def explain(
         str | None,
         typer.Option(metavar="NAME", help="Tell all of one layer, refusals of algorithms too."),
     ] = None,
-    repeat: Annotated[int, typer.Option(min=1, metavar="N", help="Of how many runs times are medians.")] = 5,
+    repeat: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Of how many runs times are medians.")
+    ] = 5,
     errors: Annotated[
         bool, typer.Option(help="Compute all in float64 too, for the errors.")
     ] = True,

@@ -95,6 +95,9 @@ class Platform(ABC):
     device: ClassVar[str]
     """torch's type of the devices."""
 
+    workspace_limit: int | None = None
+    """Bytes that one call's workspace may take; more is refused."""
+
     def __init__(self) -> None:
         self._own: dict[str, dict[str, Algorithm]] | None = None
         self._brought: dict[str, dict[str, Algorithm]] = {}
@@ -117,6 +120,10 @@ class Platform(ABC):
 
     def is_current(self, device: Any) -> bool:
         return True
+
+    def settings(self) -> Any:
+        """Those of torch's for which plans are made."""
+        return None
 
     def image_layout(self, dtype: str) -> str:
         """That in which whole networks hold images of a dtype, "dense" or "channels_last"."""

@@ -10,7 +10,7 @@ import torch
 
 from ai3 import _core
 from ai3.ops import SUPPORTED_ALGORITHMS
-from ai3.platforms import borders, devices_of, epilogue
+from ai3.platforms import activations, borders, devices_of, epilogue
 from ai3.platforms.platform import Algorithm, Platform, Run
 from ai3.problem import Problem
 
@@ -124,7 +124,7 @@ class Task:
         if given.attributes.get("padding") != problem.attributes.get("padding"):
             run = borders.around(run, problem, FORMATS[given.output_layout])
         if epilogue.has_epilogue(problem) and not epilogue.has_epilogue(given):
-            run = epilogue.after(run, problem)
+            run = activations.after(run, problem)
         return Planned(
             run,
             found.stands_for(given),
@@ -159,7 +159,17 @@ class Task:
 
     def _refusal(self, algorithm: Algorithm) -> str:
         given = self._given(algorithm)
-        return algorithm.refusal(given) or (algorithm.probe(given) if self.certain else "")
+        reason = algorithm.refusal(given)
+        if reason or not self.certain:
+            return reason
+        limit = self.platform.workspace_limit
+        reason = algorithm.probe(given)
+        if reason or limit is None:
+            return reason
+        needed = algorithm.workspace_bytes(given)
+        if needed <= limit:
+            return ""
+        return f"it needs {needed} bytes of workspace, and {limit} are allowed"
 
     def _given(self, algorithm: Algorithm) -> Problem:
         """The problem as the algorithm gets it."""

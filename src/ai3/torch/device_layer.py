@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ai3.platforms import platform_of
+from ai3.platforms.platform import Platform
 from ai3.platforms.task import FORMATS, IMAGES, Array, Task
 from ai3.torch import layer
 from ai3.torch.layer import Config, Layer
@@ -27,6 +28,7 @@ class Call:
         self._op, self._attributes, self._algorithm, self._name = op, attributes, algorithm, name
         self._plans: dict[Any, _Plan] = {}
         self._held: tuple[int, ...] = ()
+        self._platform: Platform | None = None  # of the latest plan
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         return self._run(inputs, (), 0, True)
@@ -44,10 +46,12 @@ class Call:
     def _run(
         self, inputs: Sequence[Tensor], weights: Sequence[Tensor | None], stamp: int, frozen: bool
     ) -> Tensor:
-        key = tuple([(x.shape, x.stride(), x.dtype, x.device) for x in inputs])
+        settings = self._platform and self._platform.settings()
+        key = (settings, *[(x.shape, x.stride(), x.dtype, x.device) for x in inputs])
         plan = self._plans.get(key)
         if plan is None or (plan.made_of_elements and plan.stamp != stamp):
-            plan = self._planned(inputs, weights)
+            plan, settings = self._planned(inputs, weights)
+            key = (settings, *key[1:])
             if len(self._plans) >= _KEPT_SHAPES:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[key] = plan
@@ -56,7 +60,9 @@ class Call:
         plan.stamp = stamp
         return plan.run(inputs)
 
-    def _planned(self, inputs: Sequence[Tensor], weights: Sequence[Tensor | None]) -> "_Plan":
+    def _planned(
+        self, inputs: Sequence[Tensor], weights: Sequence[Tensor | None]
+    ) -> "tuple[_Plan, Any]":
         where, first = self._name or self._op, inputs[0]
         for tensor in (*weights, *inputs[1:]):
             if tensor is None:
@@ -77,7 +83,8 @@ class Call:
         held = [w if w is None else array_of(w) for w in weights]
         task = Task(platform, self._op, arrays, held, self._attributes)
         with platform.guard(first.device):
-            return _Plan(task, self._algorithm, first.device, weights)
+            self._platform = platform
+            return _Plan(task, self._algorithm, first.device, weights), platform.settings()
 
 
 class _Plan:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ai3.graph.program import program_of
-from ai3.platforms import epilogue
+from ai3.platforms import activations
 from ai3.torch.device_recurrence import recurrence
 from ai3.torch.programs import run_program
 
@@ -37,7 +37,7 @@ def _finished(y: Tensor, others: Sequence[Tensor], a: Attributes) -> Tensor:
         y.add_(others[0])
     name = a.get("activation") or "none"
     if name != "none":
-        epilogue.IN_PLACE[name](y, float(a.get("activation_parameter") or 0.0))
+        activations.IN_PLACE[name](y, float(a.get("activation_parameter") or 0.0))
     return y
 
 

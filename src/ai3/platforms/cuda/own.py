@@ -1,0 +1,296 @@
+"""Our own kernels as the platform's algorithms: `direct`, `smm` and `winograd`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ai3.platforms import epilogue
+from ai3.platforms.cuda import triton as there
+from ai3.platforms.platform import Algorithm, Run
+from ai3.problem import Problem
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+_MOST = 1 << 31
+"""Elements of an image, pixels of all images: what kernels count in 32 bits."""
+
+
+class Own(Algorithm):
+    layouts = frozenset({"channels_last"})
+
+    def __init__(self, platform: Any) -> None:
+        self._platform = platform
+
+    def refusal(self, p: Problem) -> str:
+        if p.dtype not in DTYPES:
+            return f"it computes {', '.join(DTYPES)}, not {p.dtype}"
+        largest = max(p.IC * p.IH * p.IW, p.OC * p.OH * p.OW, p.N * p.OH * p.OW, p.N * p.IH * p.IW)
+        if largest >= _MOST:
+            return "an image, or all pixels, are 2^31 elements or more"
+        return self.limit(p)
+
+    def limit(self, p: Problem) -> str:
+        return ""
+
+    def probe(self, p: Problem) -> str:
+        return there.missing()
+
+    def fuses(self, p: Problem) -> bool:
+        return p.op == "conv2d"
+
+    def pads(self, p: Problem) -> bool:
+        return _goes_forward(p) or p.padding_mode == "zeros"
+
+    def precision(self, p: Problem) -> str:
+        tf32 = p.dtype == "float32" and self._platform.settings()[0]
+        return "tf32" if tf32 else "ieee"
+
+
+class Direct(Own):
+    """Products of matrices of pixels by channels, which are read from the images as they are."""
+
+    name = "direct"
+
+    def stands_for(self, p: Problem) -> str:
+        return "direct: pixel by pixel" if _by_scalars(p) else "direct"
+
+    def plan(self, p: Problem, weights: Sequence[Any]) -> Run:
+        if p.op == "conv2d_grad_weight":
+            return _plan_by_weight(p, self.precision(p))
+        return _plan_of(p, weights, self.precision(p), _by_scalars(p))
+
+
+class Smm(Own):
+    """Images that are moved and multiplied by a weight."""
+
+    name = "smm"
+
+    def plan(self, p: Problem, weights: Sequence[Any]) -> Run:
+        return _plan_of(p, weights, "ieee", True)
+
+
+class Winograd(Own):
+    """F(4x4, 3x3)"""
+
+    name = "winograd"
+
+    def limit(self, p: Problem) -> str:
+        if p.dtype not in ("float32", "float64"):
+            return f"it rounds too much for {p.dtype}"
+        sizes = {
+            "kernel": ((p.KH, p.KW), (3, 3)),
+            "stride": ((p.stride_h, p.stride_w), (1, 1)),
+            "dilation": ((p.dilation_h, p.dilation_w), (1, 1)),
+        }
+        for what, (given, wanted) in sizes.items():
+            if given != wanted:
+                return f"the {what} is {given[0]}x{given[1]}, not {wanted[0]}x{wanted[1]}"
+        if p.groups > 1:
+            return "it has groups"
+        if p.op != "conv2d" and max(p.pad_top, p.pad_left) > 2:
+            return "the padding is more than 2"
+        return ""
+
+    def pads(self, p: Problem) -> bool:
+        return p.padding_mode == "zeros"
+
+    def stands_for(self, p: Problem) -> str:
+        return "winograd: ai3"
+
+    def workspace_bytes(self, p: Problem) -> int:
+        rows, columns = _tiles(p)
+        size = 8 if p.dtype == "float64" else 4
+        return 36 * p.N * rows * columns * (p.IC + p.OC) * size
+
+    def plan(self, p: Problem, weights: Sequence[Any]) -> Run:
+        return _WinogradPlan(p, weights)
+
+
+def algorithms_of(platform: Any) -> dict[str, list[Algorithm]]:
+    direct, smm, winograd = Direct(platform), Smm(platform), Winograd(platform)
+    of_images = ("conv2d", "conv2d_grad_input", "conv_transpose2d")
+    made: dict[str, list[Algorithm]] = {op: [direct, smm, winograd] for op in of_images}
+    return {**made, "conv2d_grad_weight": [direct]}
+
+
+def _goes_forward(p: Problem) -> bool:
+    return p.op in ("conv2d", "conv2d_grad_weight")
+
+
+def _by_scalars(p: Problem) -> bool:
+    """Whether products of matrices have nothing to do: one of few channels, or double precision,
+    which they do not have."""
+    if p.op == "conv2d_grad_weight":
+        return False
+    made = p.OC if p.op == "conv2d" else p.IC
+    return p.dtype == "float64" or (p.groups > 1 and made // p.groups < 8)
+
+
+def _strides(shape: Sequence[int], layout: str) -> tuple[int, int, int, int]:
+    _, c, h, w = shape
+    if layout == "channels_last":
+        return h * w * c, 1, w * c, c
+    return c * h * w, h * w, w, 1
+
+
+def _shapes(p: Problem) -> tuple[Any, Any, Any]:
+    """The strides of x, y and w."""
+    layout = p.output_layout
+    images = ((p.N, p.IC, p.IH, p.IW), (p.N, p.OC, p.OH, p.OW))
+    x, y = (_strides(shape, layout) for shape in images)
+    return x, y, _strides((p.OC, p.IC // p.groups, p.KH, p.KW), layout)
+
+
+def _geometry(p: Problem) -> tuple[int, ...]:
+    steps = (p.stride_h, p.stride_w, p.pad_top, p.pad_left, p.dilation_h, p.dilation_w)
+    return (p.KH, p.KW, *steps)
+
+
+def _blocks(channels: int, pixels: int, dtype: str) -> tuple[int, int, int, int]:
+    """Pixels, channels and terms of a tile, and the warps that share it."""
+    columns = 16 if channels <= 16 else 32 if channels <= 32 else 64
+    half = dtype in ("float16", "bfloat16")
+    rows = 128 if half and pixels >= 128 * 264 else 64
+    return rows, columns, 32 if half else 16, 8 if rows == 128 else 4
+
+
+def _plan_of(p: Problem, weights: Sequence[Any], precision: str, scalars: bool) -> Run:
+    from ai3.platforms.cuda import kernels
+
+    weight, bias = (*weights, None)[:2]
+    backward = p.op != "conv2d"
+    if p.op == "conv2d_grad_input":
+        bias = None
+    x, y, w = _shapes(p)
+    inputs, outputs = p.IC // p.groups, p.OC // p.groups
+    if backward:
+        count, sizes = p.N * p.IH * p.IW, (p.IH, p.IW, outputs, inputs, p.OH, p.OW)
+        strides = (*y, *w, *x)
+    else:
+        count, sizes = p.N * p.OH * p.OW, (p.OH, p.OW, inputs, outputs, p.IH, p.IW)
+        strides = (*x, *w, *y)
+    made = sizes[3]
+    activation = epilogue.activation_of(p)
+    parameter = float(p.attributes.get("activation_parameter") or 0.0)
+    residual = epilogue.has_residual(p)
+    numbers = (count, *sizes, *strides, *_geometry(p), parameter)
+    chosen: dict[str, Any] = {
+        "has_bias": bias is not None,
+        "has_residual": residual,
+        "activation": activation,
+        "mode": p.padding_mode,
+        "backward": backward,
+    }
+    if scalars:
+        kernel: Any = kernels.by_scalars
+        columns = min(16, 1 << (made - 1).bit_length())
+        rows = 128 if columns > 4 else 256
+        chosen |= {"wide": p.dtype == "float64", "BM": rows, "BN": columns, "num_warps": 4}
+    else:
+        kernel = kernels.by_products
+        rows, columns, terms, warps = _blocks(made, count, p.dtype)
+        chosen |= {"flat": sizes[2] < 16, "precision": precision, "num_warps": warps}
+        chosen |= {"BM": rows, "BN": columns, "BK": terms, "widened": _widened(p)}
+    grid = (-(-count // rows), -(-made // columns), p.groups)
+    launch = kernel[grid]
+
+    def run(given: Sequence[Any], output: Any, workspace: Any) -> None:
+        first = given[0]
+        launch(
+            *(first, weight, first if bias is None else bias),
+            *(given[1] if residual else first, output, *numbers),
+            **chosen,
+        )
+
+    return run
+
+
+def _plan_by_weight(p: Problem, precision: str) -> Run:
+    from ai3.platforms.cuda import kernels
+
+    x, y, w = _shapes(p)
+    inputs, outputs = p.IC // p.groups, p.OC // p.groups
+    count, wide = p.N * p.OH * p.OW, p.dtype == "float64"
+    sizes = (count, p.OH, p.OW, p.IH, p.IW, inputs, outputs)
+    numbers = (*sizes, *x, *y, *w, *_geometry(p))
+    rows = columns = 16 if wide else 32
+    grid = (-(-outputs // rows), -(-(inputs * p.KH * p.KW) // columns), p.groups)
+    launch: Callable[..., Any] = kernels.by_weight[grid]
+    chosen = {"mode": p.padding_mode, "precision": precision, "wide": wide, "num_warps": 4}
+    chosen |= {"BM": rows, "BN": columns, "BK": 16 if wide else 32, "widened": _widened(p)}
+
+    def run(given: Sequence[Any], output: Any, workspace: Any) -> None:
+        launch(given[0], given[1], output, *numbers, **chosen)
+
+    return run
+
+
+def _widened(p: Problem) -> bool:
+    """Whether factors become float32 first."""
+    from ai3.platforms.cuda.kernels import INTERPRETED
+
+    return INTERPRETED and p.dtype == "bfloat16"
+
+
+def _tiles(p: Problem) -> tuple[int, int]:
+    """Rows and columns of tiles of the result."""
+    height, width = (p.OH, p.OW) if p.op == "conv2d" else (p.IH, p.IW)
+    return -(-height // 4), -(-width // 4)
+
+
+class _WinogradPlan:
+    """Of the convolution, or of its gradient by the input, which is one by the kernel turned round
+    with the channels exchanged."""
+
+    def __init__(self, p: Problem, weights: Sequence[Any]) -> None:
+        from ai3.platforms.cuda import winograd
+
+        self._kernels, self._p = winograd, p
+        self._weight, self._bias = (*weights, None)[:2]
+        if p.op == "conv2d_grad_input":
+            self._bias = None
+        x, y, w = _shapes(p)
+        turned = p.op != "conv2d"
+        rows, columns = _tiles(p)
+        self._tiles = p.N * rows * columns
+        if turned:
+            self._c, self._k = p.OC, p.IC
+            sizes, pads = (p.OH, p.OW), (2 - p.pad_top, 2 - p.pad_left)
+            read, result = y, (p.IH, p.IW, *x)
+            weight_strides = (w[1], w[0], w[2], w[3], 2, 2, -1)
+        else:
+            self._c, self._k = p.IC, p.OC
+            sizes, pads = (p.IH, p.IW), (p.pad_top, p.pad_left)
+            read, result = x, (p.OH, p.OW, *y)
+            weight_strides = (*w, 0, 0, 1)
+        self._read = (self._tiles, rows, columns, self._c, *sizes, *read, *pads)
+        self._weigh = (self._k * self._c, self._c, *weight_strides)
+        self._give = (self._tiles, rows, columns, self._k, *result)
+        self._packed = self._weight.new_empty((36, self._k, self._c))
+        self._parameter = float(p.attributes.get("activation_parameter") or 0.0)
+        self._activation = epilogue.activation_of(p)
+        self._residual = epilogue.has_residual(p)
+        self.refresh()
+
+    def refresh(self) -> None:
+        grid = (-(-self._weigh[0] // 128),)
+        self._kernels.weight_transform[grid](self._weight, self._packed, *self._weigh, BLOCK=128)
+
+    def __call__(self, inputs: Sequence[Any], output: Any, workspace: Any) -> None:
+        import torch
+
+        memory = workspace.view(output.dtype)
+        images = memory[: 36 * self._c * self._tiles].view(36, self._c, self._tiles)
+        products = memory[36 * self._c * self._tiles :].view(36, self._k, self._tiles)
+        blocks = -(-self._tiles // 64)
+        read = self._kernels.image_transform[blocks, self._c]
+        read(inputs[0], images, *self._read, BLOCK=64, num_warps=2)
+        torch.bmm(self._packed, images, out=products)
+        bias, first = self._bias, inputs[0]
+        self._kernels.result_transform[blocks, self._k](
+            *(products, first if bias is None else bias),
+            *(inputs[1] if self._residual else first, output, *self._give, self._parameter),
+            has_bias=bias is not None,
+            has_residual=self._residual,
+            activation=self._activation,
+            BLOCK=64,
+            num_warps=2,
+        )

@@ -1,0 +1,121 @@
+"""The platform; nothing of torch's or of CUDA's is imported before somebody asks for it."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from ai3.platforms.platform import Algorithm, Platform, Replayed, Stopwatch
+
+if TYPE_CHECKING:
+    from ai3.platforms.cuda.cublas import CublasLt
+    from ai3.platforms.cuda.cudnn import Cudnn
+
+
+class Cuda(Platform):
+    name = "cuda"
+    device = "cuda"
+
+    def missing(self) -> str:
+        if find_spec("torch") is None:
+            return "torch is not installed"
+        import torch
+
+        if torch.version.cuda is None:
+            return f"this torch, {torch.__version__}, was built without CUDA"
+        if not torch.cuda.is_available():
+            return "torch finds no GPU, or a driver that is too old"
+        return ""
+
+    def libraries(self) -> Mapping[str, str]:
+        from ai3.platforms.cuda import triton
+
+        missing = self.missing()
+        if missing:
+            return dict.fromkeys(("cudnn", "cublas", "triton"), missing)
+        found = {"cudnn": lambda: self.cudnn, "cublas": lambda: self.cublas}
+        return {name: _why(load) for name, load in found.items()} | {"triton": triton.missing()}
+
+    @cached_property
+    def cudnn(self) -> "Cudnn":
+        """Raises OSError where it cannot be used."""
+        from ai3.platforms.cuda.cudnn import Cudnn
+        from ai3.platforms.cuda.libraries import loaded
+
+        return Cudnn(loaded("cudnn", ("libcudnn.so.9", "cudnn64_9.dll")), self.stream)
+
+    @cached_property
+    def cublas(self) -> "CublasLt":
+        """Raises OSError where it cannot be used."""
+        from ai3.platforms.cuda.cublas import CublasLt
+        from ai3.platforms.cuda.libraries import loaded
+
+        versions = (13, 12)
+        names = [f"libcublasLt.so.{n}" for n in versions]
+        return CublasLt(loaded("cuBLASLt", names), self.stream)
+
+    def stream(self, index: int) -> int:
+        """torch's current one of a device."""
+        import torch
+
+        return int(torch._C._cuda_getCurrentRawStream(index))
+
+    def make_algorithms(self) -> Mapping[str, Sequence[Algorithm]]:
+        from ai3.platforms.cuda import algorithms
+
+        return algorithms.made(self)
+
+    def current_device(self) -> int:
+        import torch
+
+        return torch.cuda.current_device()
+
+    def guard(self, device: Any) -> AbstractContextManager[Any]:
+        import torch
+
+        return torch.cuda.device(device)
+
+    def is_current(self, device: Any) -> bool:
+        import torch
+
+        return bool(torch.cuda.current_device() == device.index)
+
+    def settings(self) -> Any:
+        import torch
+
+        backends = torch.backends
+        return (backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32, self.deterministic())
+
+    def deterministic(self) -> bool:
+        import torch
+
+        by_all = torch.are_deterministic_algorithms_enabled()
+        return bool(by_all or torch.backends.cudnn.deterministic)
+
+    def image_layout(self, dtype: str) -> str:
+        # That of tensor cores.
+        return "channels_last" if dtype in ("float16", "bfloat16") else "dense"
+
+    def synchronize(self, device: Any) -> None:
+        import torch
+
+        torch.cuda.synchronize(device)
+
+    def stopwatch(self, device: Any) -> Stopwatch:
+        from ai3.platforms.cuda.graphs import EventWatch
+
+        return EventWatch()
+
+    def replayable(self, run: Replayed, inputs: Sequence[Any]) -> Replayed:
+        from ai3.platforms.cuda.graphs import captured
+
+        return captured(run, inputs)
+
+
+def _why(load: Any) -> str:
+    try:
+        load()
+    except OSError as error:
+        return str(error)
+    return ""

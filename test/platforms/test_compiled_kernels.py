@@ -1,0 +1,42 @@
+"""Our kernels compiled for GPUs that are not here: what they take of registers and memory."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+ROOT = Path(__file__).parents[2]
+QUICK = {80: ["products_half", "scalars", "kernel"], 90: ["products_tf32", "image", "result"]}
+
+
+def check(capability: int, names: list[str]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "test.platforms.compile_kernels", str(capability), *names],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found and found.keys() >= set(names)
+    for name, usage in found.items():
+        assert usage["spilled"] == 0, (name, usage)
+        # Two blocks of a multiprocessor's 164 KB of sm_80.
+        assert usage["registers"] <= 255 and usage["shared"] <= 82_000, (name, usage)
+
+
+@pytest.mark.parametrize("capability", QUICK)
+def test_nothing_is_spilled(capability: int) -> None:
+    check(capability, QUICK[capability])
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("capability", QUICK)
+def test_nothing_of_any_kernel_is_spilled(capability: int) -> None:
+    check(capability, [])

@@ -1,0 +1,161 @@
+"""Our kernels for NVIDIA's GPUs in Triton's interpreter, on the CPU, against the core's reference:
+whatever hyper-parameters, tails, dtypes and layouts."""
+
+import os
+from itertools import count
+from typing import Any
+
+import pytest
+import torch
+
+os.environ["TRITON_INTERPRET"] = "1"
+pytest.importorskip("triton")
+
+from ai3 import _core
+from ai3.platforms.cuda import kernels, own
+from ai3.platforms.platform import Algorithm, Platform
+from ai3.platforms.task import FORMATS, Array, Task
+from ai3.validation.case import Case, Randomly
+from ai3.validation.cases import SUITES
+from ai3.validation.trial import ERROR_FACTORS, Trial, arrays_of
+
+OPS = ("conv2d", "conv2d_grad_input", "conv2d_grad_weight", "conv_transpose2d")
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+EPSILON = {name: torch.finfo(getattr(torch, name)).eps for name in DTYPES}
+
+
+class Interpreted(Platform):
+    name = "interpreted"
+    device = "cpu"
+
+    def missing(self) -> str:
+        return ""
+
+    def settings(self) -> Any:
+        return (False, False, False)
+
+    def make_algorithms(self) -> dict[str, list[Algorithm]]:
+        return own.algorithms_of(self)
+
+
+PLATFORM = Interpreted()
+WAYS = [(op, name) for op in OPS for name in PLATFORM.algorithms(op)]
+
+
+def test_it_is_the_interpreter() -> None:
+    assert type(kernels.by_products).__name__ == "InterpretedFunction"
+
+
+def run(case: Case, name: str, dtype: str, layout: str) -> tuple[Any, Any] | str:
+    """The result and the reference's, or the refusal."""
+    trial = Trial(case, "float64")
+    arrays, held = arrays_of(trial)
+    kind = getattr(torch, dtype)
+    given = [torch.from_numpy(x).to(kind) for x in arrays]
+    weights = [w if w is None else torch.from_numpy(w).to(kind) for w in held]
+    wide = [x.double().numpy() for x in given]
+    kept = _core.Weights.of([w if w is None else w.double().numpy() for w in weights])
+    specs = [_core.Spec("float64", x.shape) for x in wide]
+    problem = _core.problem(case.op, specs, kept, dict(case.attributes))
+    inputs = [x[None] if x.dim() == 3 else x for x in given]
+    task = Task(
+        PLATFORM,
+        case.op,
+        [Array(dtype, tuple(x.shape), layout) for x in inputs],
+        [w if w is None else Array(dtype, tuple(w.shape)) for w in weights],
+        case.attributes,
+    )
+    if refused := task.refusal(name):
+        return refused
+    memory = FORMATS[layout]
+
+    def lie(x: torch.Tensor) -> torch.Tensor:
+        return x.contiguous(memory_format=memory) if x.dim() == 4 else x
+
+    planned = task.plan(name, [w if w is None else lie(w) for w in weights])
+    output = torch.full(planned.output.shape, torch.nan, dtype=kind).contiguous(
+        memory_format=memory
+    )
+    workspace = torch.full((planned.workspace_bytes,), 0xFF, dtype=torch.uint8)
+    planned.run([lie(x) for x in inputs], output, workspace)
+    expected = problem.reference(*wide).torch()
+    return output.view(expected.shape) if output.is_contiguous() else output.reshape(
+        expected.shape
+    ), expected
+
+
+def check(case: Case, name: str, dtype: str, layout: str) -> bool:
+    found = run(case, name, dtype, layout)
+    if isinstance(found, str):
+        assert name == "winograd", found
+        return False
+    actual, expected = found
+    if not expected.numel():
+        return True
+    # Sums of halves are float32's, rounded once.
+    epsilon = max(EPSILON[dtype], EPSILON["float32"] if dtype != "float64" else 0.0)
+    terms = SUITES[case.op].reduction(case)
+    factor = ERROR_FACTORS["winograd f4"] if name == "winograd" else 1
+    allowed = 8 * epsilon * factor * max(1.0, terms**0.5) * max(1.0, expected.abs().max().item())
+    worst = (actual.double() - expected).abs().max().item()
+    assert worst <= allowed, f"{case}: {worst:.3g} apart, {allowed:.3g} allowed"
+    return True
+
+
+def cases(op: str, name: str) -> list[tuple[str, Case, str, str]]:
+    """Named ones and some at random, each in a dtype and layout such that all pairs are met."""
+    suite = SUITES[op]
+    numbers = count()
+    drawn = {f"drawn_{i}": suite.draw(Randomly(f"{op} {name} {i}"), op) for i in range(6)}
+    made = []
+    for case_name, case in {**suite.named, **drawn}.items():
+        if case.elements > 60_000:
+            continue
+        i = next(numbers)
+        made.append((case_name, case, DTYPES[i % 4], ("dense", "channels_last")[i // 4 % 2]))
+    return made
+
+
+ALL = [(op, name, *found) for op, name in WAYS for found in cases(op, name)]
+
+
+@pytest.mark.thinned(7)
+@pytest.mark.parametrize(
+    ("op", "name", "of", "case", "dtype", "layout"),
+    ALL,
+    ids=[f"{op}-{name}-{of}-{dtype}-{layout}" for op, name, of, _, dtype, layout in ALL],
+)
+def test_equals_the_reference(
+    op: str, name: str, of: str, case: Case, dtype: str, layout: str
+) -> None:
+    check(case, name, dtype, layout)
+
+
+ACTIVATIONS = [
+    *("relu", "relu6", "leaky_relu", "silu", "hardswish", "hardsigmoid", "sigmoid", "tanh"),
+    *("gelu", "gelu_tanh", "elu"),
+]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", ["direct", "smm", "winograd"])
+def test_epilogues(name: str, activation: str) -> None:
+    shape = (1, 5, 6, 7)
+    attributes = {"padding": 1, "activation": activation, "activation_parameter": 0.3}
+    residual = ((1, 9, 6, 7),) if ACTIVATIONS.index(activation) % 2 else ()
+    weights = ((9, 5, 3, 3), (9,))
+    assert check(Case("conv2d", (shape, *residual), weights, attributes), name, "float32", "dense")
+
+
+def test_winograd_takes_what_it_says() -> None:
+    taken = Case("conv2d", ((2, 5, 9, 11),), ((7, 5, 3, 3), (7,)), {"padding": (2, 1)})
+    for dtype in ("float32", "float64"):
+        for layout in ("dense", "channels_last"):
+            assert check(taken, "winograd", dtype, layout)
+    back = Case(
+        "conv2d_grad_input",
+        ((2, 7, 9, 11),),
+        ((7, 5, 3, 3),),
+        {"padding": 1, "input_size": (9, 11)},
+    )
+    assert check(back, "winograd", "float32", "dense")
