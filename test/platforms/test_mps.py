@@ -180,7 +180,7 @@ def test_changed_weights_are_packed_again(algorithm: str) -> None:
         (convolution((1, 2, 9, 9), 3, (3, 3), {"stride": 2}), "winograd f4", "stride and dilation"),
         (TRANSPOSED["upsampling"], "direct", "of stride 1 alone"),
         (TRANSPOSED["upsampling"], "smm", "of stride 1 alone"),
-        (convolution((1, 2, 9, 9), 3, (3, 3)), "fft", "it runs on cpu, not on mps"),
+        (convolution((1, 2, 9, 9), 3, (3, 3)), "fft", "it runs on cpu and cuda, not on mps"),
     ],
 )
 def test_refusals(case: Case, algorithm: str, reason: str) -> None:

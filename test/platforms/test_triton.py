@@ -1,14 +1,13 @@
 """Our kernels for NVIDIA's GPUs in Triton's interpreter, on the CPU, against the core's reference:
 whatever hyper-parameters, tails, dtypes and layouts."""
 
-import os
 from itertools import count
+from math import prod
 from typing import Any
 
 import pytest
 import torch
 
-os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton")
 
 from ai3 import _core
@@ -102,6 +101,15 @@ def check(case: Case, name: str, dtype: str, layout: str) -> bool:
     return True
 
 
+MOST_TAPS = 64
+"""Of kernels that the interpreter is to go through while a person waits."""
+
+
+def taps(case: Case) -> int:
+    kernel = case.weights[0][2:] if case.weights else case.attributes["kernel_size"]
+    return prod(kernel)
+
+
 def cases(op: str, name: str) -> list[tuple[str, Case, str, str]]:
     """Named ones and some at random, each in a dtype and layout such that all pairs are met."""
     suite = SUITES[op]
@@ -122,8 +130,14 @@ ALL = [(op, name, *found) for op, name in WAYS for found in cases(op, name)]
 @pytest.mark.thinned(7)
 @pytest.mark.parametrize(
     ("op", "name", "of", "case", "dtype", "layout"),
-    ALL,
-    ids=[f"{op}-{name}-{of}-{dtype}-{layout}" for op, name, of, _, dtype, layout in ALL],
+    [
+        pytest.param(
+            *(op, name, of, case, dtype, layout),
+            id=f"{op}-{name}-{of}-{dtype}-{layout}",
+            marks=[pytest.mark.thorough] if taps(case) > MOST_TAPS else [],
+        )
+        for op, name, of, case, dtype, layout in ALL
+    ],
 )
 def test_equals_the_reference(
     op: str, name: str, of: str, case: Case, dtype: str, layout: str
