@@ -22,6 +22,9 @@ from ai3.tuning.tuned import Tuned
 CHECKED = 0.2
 """The share of the time that the whole network's is compared in."""
 
+LEAST, MOST_SHARE = 1.0, 4.0
+"""What one problem may take: seconds, or times as much as there would be for each."""
+
 WORTH = 1.0
 """How many times as long as untuned a tuned network may take to be kept."""
 
@@ -154,7 +157,12 @@ class Session:
                     self.stopped = True
                     break
                 show(f"tune: {each.op}, problem {i + 1} of {len(unknown)}, {left:.0f} s left")
-                kept, own = measure.measure(each, self._watched, flushed, self._is_late)
+                end = time.perf_counter() + max(LEAST, MOST_SHARE * left / (len(unknown) - i))
+
+                def is_over(end: float = end) -> bool:
+                    return time.perf_counter() >= min(end, self._measuring)
+
+                kept, own = measure.measure(each, self._watched, flushed, is_over)
                 self.measured += 1
                 self._keep(kept, own)
         database.renew()
@@ -231,9 +239,6 @@ class Session:
 
     def _watched(self, block: Callable[[], float]) -> tuple[float, str]:
         return self.watch(block)
-
-    def _is_late(self) -> bool:
-        return time.perf_counter() >= self._measuring
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

@@ -7,13 +7,11 @@ a folder that can only be read will do, and one on a network.
 
 import os
 import sqlite3
-import statistics
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, fields
 from functools import cache as once
 from math import isfinite
 from pathlib import Path
@@ -55,8 +53,7 @@ class Machine(NamedTuple):
     kernels: str
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """What an algorithm took for a problem: `seconds` is the median of `samples`, measured in a
     `state` of the machine; `cycles` the estimate, None where there is none; `error` its relative L2
     error against float64, where it was measured; `packed` and `workspace` the bytes of what it
@@ -77,8 +74,7 @@ class Row:
     unasked: bool = True
 
 
-_NAMES = tuple(field.name for field in fields(Row))
-_COLUMNS, _MARKS = ", ".join(_NAMES), ", ".join("?" for _ in _NAMES)
+_COLUMNS, _MARKS = ", ".join(Row._fields), ", ".join("?" for _ in Row._fields)
 
 _session: dict[str, list[Row]] = {}
 """By problems what this process measured and does not keep: the user's own algorithms change, and
@@ -232,7 +228,7 @@ def _write(rows: Mapping[Machine, Sequence[Row]]) -> None:
             number = _number_of(connection, of)
             connection.executemany(
                 f"INSERT OR REPLACE INTO measured (machine, {_COLUMNS}) VALUES (?, {_MARKS})",
-                [(number, *astuple(row)) for row in of_it],
+                [(number, *row) for row in of_it],
             )
             for threads in {row.threads for row in of_it}:
                 _calibrate(connection, number, threads)
@@ -302,13 +298,19 @@ class _Reader:
 
 
 def _row(columns: Sequence[Any]) -> Row:
-    values = dict(zip(_NAMES, columns, strict=True))
-    return Row(**{**values, "unasked": bool(values["unasked"])})
+    row = Row._make(columns)
+    return row._replace(unasked=bool(row.unasked))
+
+
+def _quoted(file: Path) -> str:
+    """As a URI has it, without urllib: importing that takes longer than opening the file."""
+    path = file.absolute().as_posix()
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def _connect(file: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{file.resolve().as_uri()}?mode={mode}",
+        f"file:{_quoted(file)}?mode={mode}",
         uri=True,
         timeout=PATIENCE,
         isolation_level=None,
@@ -398,6 +400,12 @@ def _calibrated(
         if cycles:
             known.append(seconds / cycles)
     everything = [ratio for of_op in ratios.values() for ratio in of_op]
-    cycle = statistics.median(everything) if everything else 1 / USUAL_CYCLES
+    cycle = _median(everything) if everything else 1 / USUAL_CYCLES
     for op, known in ratios.items():
-        yield op, (statistics.median(known) / cycle if known else 1.0), 1 / cycle
+        yield op, (_median(known) / cycle if known else 1.0), 1 / cycle
+
+
+def _median(values: Sequence[float]) -> float:
+    middle = len(values) // 2
+    ordered = sorted(values)
+    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -29,7 +29,7 @@ after which all end."""
 SIGNIFICANT = 0.05
 """The probability at which a candidate that is as fast as the leader were dropped."""
 
-CLOSE = 0.01
+CLOSE = 0.02
 """What two times may differ by for it not to matter."""
 
 BLOCK = 0.25
