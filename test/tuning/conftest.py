@@ -14,6 +14,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("AI3_CACHE_DIR", str(folder))
     database.renew()
     yield folder
-    database._session.clear()
+    database.session.clear()
     monkeypatch.undo()
     _core.measure_by(opened)

@@ -13,7 +13,7 @@ import pytest
 
 import ai3
 from ai3 import _core
-from ai3.tuning import database
+from ai3.tuning import database, whole
 from ai3.tuning.database import Machine, Row
 
 WEIGHT = np.random.default_rng(0).standard_normal((16, 16, 3, 3), dtype=np.float32)
@@ -258,12 +258,29 @@ def test_export_and_import(cache: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert conv().resolve("default") != "smm"
 
 
+def test_tells_what_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert whole.summary() == []
+    keep(*quick(conv()), *quick(conv(21)))
+    (kept,) = whole.summary()
+    assert kept[:3] == (database.here(), 2, 8) and kept.here
+    monkeypatch.setattr(database, "here", lambda: Machine("another", "avx512", "0"))
+    keep(*quick(conv()))
+    assert [(each.problems, each.here) for each in whole.summary()] == [(1, True), (2, False)]
+    database.path().write_bytes(b"damaged" * 1000)
+    with pytest.raises(ValueError, match="cannot be read"):
+        whole.summary()
+
+
 def test_import_refuses_other_files(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no file"):
         ai3.tuning.import_(tmp_path / "nothing")
     (tmp_path / "text").write_text("no database" * 1000)
     with pytest.raises(ValueError, match="holds no measured times"):
         ai3.tuning.import_(tmp_path / "text")
+    database.write([row(conv(), "smm", -1.0)])
+    database.path().rename(tmp_path / "wrong")
+    with pytest.raises(ValueError, match=r"smm took -1\.0 seconds"):
+        ai3.tuning.import_(tmp_path / "wrong")
     sqlite3.connect(tmp_path / "other").execute("CREATE TABLE a (b)").connection.close()
     with pytest.raises(ValueError, match="holds no measured times"):
         ai3.tuning.import_(tmp_path / "other")

@@ -270,7 +270,7 @@ def test_an_algorithm_of_the_users_is_measured_and_not_kept(
     model = ai3.swap_backend(module)
     model.tune(SAMPLE, check=False)
     assert torch.equal(model(SAMPLE), torch.ones(1, 16, 24, 24))
-    with database._connected(database.path(), "ro") as connection:
+    with database.connected(database.path(), "ro") as connection:
         names = {name for (name,) in connection.execute("SELECT algorithm FROM measured")}
     assert "own" not in names and "direct" in names
 
@@ -449,7 +449,7 @@ def test_it_measures(net: nn.Module) -> None:
         model = ai3.swap_backend(net)
         tuned = model.tune(SAMPLE, seconds=3.0)
         assert tuned.measured > 0 and tuned.plan is not None
-        with database._connected(database.path(), "ro") as connection:
+        with database.connected(database.path(), "ro") as connection:
             query = "SELECT op, threads, seconds, samples, packed FROM measured"
             rows = connection.execute(query).fetchall()
         assert {op for op, *_ in rows} <= {"conv2d", "linear"}

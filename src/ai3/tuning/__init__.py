@@ -69,9 +69,9 @@ def export(path: "str | PathLike[str]") -> int:
 
     Raises OSError where it cannot be written, FileNotFoundError where nothing was measured.
     """
-    from ai3.tuning import database
+    from ai3.tuning import whole
 
-    return database.export(path)
+    return whole.export(path)
 
 
 def import_(path: "str | PathLike[str]") -> int:
@@ -81,16 +81,16 @@ def import_(path: "str | PathLike[str]") -> int:
     Raises ValueError for any other file, OSError where the cache cannot be written; then nothing
     was added.
     """
-    from ai3.tuning import database
+    from ai3.tuning import whole
 
-    return database.import_(path)
+    return whole.import_(path)
 
 
 def clear() -> None:
     """Forget all measured times. Raises OSError where their file cannot be removed."""
-    from ai3.tuning import database
+    from ai3.tuning import whole
 
-    database.clear()
+    whole.clear()
 
 
 def opened() -> "Times | None":

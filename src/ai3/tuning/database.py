@@ -19,15 +19,13 @@ from typing import Any, NamedTuple
 
 from ai3 import _core, cache, machine
 from ai3.tuning import NAME
+from ai3.tuning.calibrate import USUAL_CYCLES, calibrated
 
 PATIENCE = 10.0
 """Seconds to wait for another process's transaction."""
 
 KEPT_DAYS = 90
 """How long the rows of other versions of the kernels stay."""
-
-USUAL_CYCLES = 3.5e9
-"""In a second, by which times are told where nothing was estimated."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS machines (
@@ -74,9 +72,9 @@ class Row(NamedTuple):
     unasked: bool = True
 
 
-_COLUMNS, _MARKS = ", ".join(Row._fields), ", ".join("?" for _ in Row._fields)
+COLUMNS, _MARKS = ", ".join(Row._fields), ", ".join("?" for _ in Row._fields)
 
-_session: dict[str, list[Row]] = {}
+session: dict[str, list[Row]] = {}
 """By problems what this process measured and does not keep: the user's own algorithms change, and
 a folder may be none to write in."""
 
@@ -96,9 +94,9 @@ class Times:
     def __init__(self, stored: "_Reader | None") -> None:
         self._stored = stored
         rows = {(op, threads): rest for op, threads, *rest in stored.scales()} if stored else {}
-        own = [row for of in _session.values() for row in of]
+        own = [row for of in session.values() for row in of]
         for threads in {row.threads for row in own}:
-            for op, *rest in _calibrated((r.op, r.seconds, r.cycles) for r in own if r.unasked):
+            for op, *rest in calibrated((r.op, r.seconds, r.cycles) for r in own if r.unasked):
                 rows.setdefault((op, threads), rest)
         self.scales = {key: scale for key, (scale, _) in rows.items()}
         self._per_second = {threads: cycles for (_, threads), (_, cycles) in rows.items()}
@@ -125,7 +123,7 @@ class Times:
     def rows(self, key: str) -> list[Row]:
         """All that is known of a problem, in every state."""
         stored = [] if self._stored is None else self._stored.rows(key)
-        own = _session.get(key, [])
+        own = session.get(key, [])
         taken = {(row.state, row.algorithm) for row in own}
         return [*own, *(row for row in stored if (row.state, row.algorithm) not in taken)]
 
@@ -143,7 +141,7 @@ def opened() -> Times | None:
     if file.exists():
         with _read_or_warned_of(file):
             return Times(_Reader(file, here()))
-    return Times(None) if _session else None
+    return Times(None) if session else None
 
 
 def renew() -> None:
@@ -156,69 +154,25 @@ def remember(rows: Iterable[Row]) -> None:
     for row in rows:
         others = [
             r
-            for r in _session.get(row.problem, [])
+            for r in session.get(row.problem, [])
             if (r.state, r.algorithm) != (row.state, row.algorithm)
         ]
-        _session[row.problem] = [*others, row]
+        session[row.problem] = [*others, row]
 
 
 def write(rows: Sequence[Row]) -> None:
     """Keep rows of this machine, in one transaction. Raises OSError where the folder cannot be
     written."""
-    _write({here(): rows})
+    write_of({here(): rows})
 
 
 def writable() -> None:
     """Raises OSError, with the reason, where the folder cannot be written."""
-    _write({here(): ()})
+    write_of({here(): ()})
 
 
-def export(to: "str | os.PathLike[str]") -> int:
-    """Write all measured times to a file, for machines of this kind; the number of them. Raises
-    OSError where it cannot be written, FileNotFoundError where nothing was measured."""
-    target, source = Path(to), path()
-    if not source.exists():
-        raise FileNotFoundError(f"nothing was measured yet: there is no {source}")
-    part = target.with_name(f"{target.name}.{os.getpid()}")
-    try:
-        with _sqlite_errors(part), _connected(source, "ro") as stored:
-            rows: int = stored.execute("SELECT count(*) FROM measured").fetchone()[0]
-            with _connected(part, "rwc") as made:
-                stored.backup(made)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    return rows
-
-
-def import_(of: "str | os.PathLike[str]") -> int:
-    """Add the measured times of a file that `export` wrote, also in the place of what was measured
-    here; how many of them are for machines of this kind, and so of use here. Raises ValueError for
-    any other file, and OSError where the folder cannot be written; then nothing was added."""
-    source = Path(of)
-    if not source.is_file():
-        raise FileNotFoundError(f"there is no file {source}")
-    try:
-        with _connected(source, "ro") as stored:
-            machines = stored.execute("SELECT id, processor, level, kernels FROM machines")
-            found = {number: Machine(*rest) for number, *rest in machines.fetchall()}
-            query = f"SELECT {_COLUMNS} FROM measured WHERE machine = ?"
-            rows = {m: [_row(r) for r in stored.execute(query, (n,))] for n, m in found.items()}
-    except sqlite3.DatabaseError as error:
-        raise ValueError(f"{source} holds no measured times: {error}") from None
-    _write(rows)
-    renew()
-    return len(rows.get(here(), []))
-
-
-def clear() -> None:
-    """Forget all measured times. Raises OSError where the file cannot be removed."""
-    _session.clear()
-    path().unlink(missing_ok=True)
-    renew()
-
-
-def _write(rows: Mapping[Machine, Sequence[Row]]) -> None:
+def write_of(rows: Mapping[Machine, Sequence[Row]]) -> None:
+    """The same for rows of any machines."""
     file = path()
 
     def work(connection: sqlite3.Connection) -> None:
@@ -227,7 +181,7 @@ def _write(rows: Mapping[Machine, Sequence[Row]]) -> None:
         for of, of_it in rows.items():
             number = _number_of(connection, of)
             connection.executemany(
-                f"INSERT OR REPLACE INTO measured (machine, {_COLUMNS}) VALUES (?, {_MARKS})",
+                f"INSERT OR REPLACE INTO measured (machine, {COLUMNS}) VALUES (?, {_MARKS})",
                 [(number, *row) for row in of_it],
             )
             for threads in {row.threads for row in of_it}:
@@ -252,7 +206,7 @@ def _write(rows: Mapping[Machine, Sequence[Row]]) -> None:
 
 
 def _transact(file: Path, work: Callable[[sqlite3.Connection], None]) -> None:
-    with _connected(file, "rwc") as connection:
+    with connected(file, "rwc") as connection:
         connection.execute("BEGIN IMMEDIATE")
         try:
             work(connection)
@@ -270,6 +224,11 @@ class _Reader:
         self._file, self._of, self._lock = file, of, threading.Lock()
         self._open()
 
+    def __del__(self) -> None:
+        connection = getattr(self, "_connection", None)
+        if connection is not None and self._process == os.getpid():
+            connection.close()
+
     def scales(self) -> list[tuple[str, int, float, float]]:
         if self._id < 0:
             return []
@@ -280,9 +239,9 @@ class _Reader:
         with self._lock, _read_or_warned_of(self._file):
             if self._process != os.getpid():
                 self._open()
-            query = f"SELECT {_COLUMNS} FROM measured WHERE machine = ? AND problem = ?"
+            query = f"SELECT {COLUMNS} FROM measured WHERE machine = ? AND problem = ?"
             found = self._connection.execute(query, (self._id, key)).fetchall()
-            return [_row(row) for row in found]
+            return [row_of(row) for row in found]
         return []
 
     def _open(self) -> None:
@@ -297,7 +256,7 @@ class _Reader:
             self._id = found[0]
 
 
-def _row(columns: Sequence[Any]) -> Row:
+def row_of(columns: Sequence[Any]) -> Row:
     row = Row._make(columns)
     return row._replace(unasked=bool(row.unasked))
 
@@ -319,7 +278,7 @@ def _connect(file: Path, mode: str) -> sqlite3.Connection:
 
 
 @contextmanager
-def _connected(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
+def connected(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
     connection = _connect(file, mode)
     try:
         yield connection
@@ -345,7 +304,7 @@ def _is_damage(error: sqlite3.Error) -> bool:
 
 
 def _put_aside(file: Path, error: sqlite3.Error) -> None:
-    with suppress(sqlite3.Error), _connected(file, "ro") as connection:
+    with suppress(sqlite3.Error), connected(file, "ro") as connection:
         if connection.execute("PRAGMA quick_check").fetchone() == ("ok",):
             return  # another process was faster
     aside = file.with_name(f"{file.name}.damaged")
@@ -356,15 +315,6 @@ def _put_aside(file: Path, error: sqlite3.Error) -> None:
 
 def _warn(text: str) -> None:
     warnings.warn(text, RuntimeWarning, stacklevel=3)
-
-
-@contextmanager
-def _sqlite_errors(file: Path) -> Iterator[None]:
-    """SQLite's errors of a folder that is read-only or full, as OSError."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise OSError(f"{file} cannot be written: {error}") from None
 
 
 def _number_of(connection: sqlite3.Connection, of: Machine) -> int:
@@ -380,32 +330,9 @@ def _number_of(connection: sqlite3.Connection, of: Machine) -> int:
 
 def _calibrate(connection: sqlite3.Connection, machine: int, threads: int) -> None:
     query = "SELECT op, seconds, cycles FROM measured WHERE machine = ? AND threads = ? AND unasked"
-    scales = _calibrated(connection.execute(query, (machine, threads)))
+    scales = calibrated(connection.execute(query, (machine, threads)))
     connection.executemany(
         "INSERT OR REPLACE INTO scales (machine, op, threads, scale, cycles) "
         "VALUES (?, ?, ?, ?, ?)",
         [(machine, op, threads, scale, cycles) for op, scale, cycles in scales],
     )
-
-
-def _calibrated(
-    rows: Iterable[tuple[str, float, float | None]],
-) -> Iterator[tuple[str, float, float]]:
-    """For each operation what brings its estimates to the scale of what was measured, and how many
-    of all estimates' cycles are in a second. By medians of the ratios, which the worst half of the
-    estimates does not move; an estimate of what was never measured keeps its scale."""
-    ratios: dict[str, list[float]] = {}
-    for op, seconds, cycles in rows:
-        known = ratios.setdefault(op, [])
-        if cycles:
-            known.append(seconds / cycles)
-    everything = [ratio for of_op in ratios.values() for ratio in of_op]
-    cycle = _median(everything) if everything else 1 / USUAL_CYCLES
-    for op, known in ratios.items():
-        yield op, (_median(known) / cycle if known else 1.0), 1 / cycle
-
-
-def _median(values: Sequence[float]) -> float:
-    middle = len(values) // 2
-    ordered = sorted(values)
-    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
