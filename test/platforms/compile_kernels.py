@@ -39,13 +39,13 @@ def by_weight(block: int, wide: bool) -> Any:
 
 
 KERNELS: dict[str, tuple[Any, str, int, Any]] = {
-    "products": (kernels.by_products, "fp32", 4, products((64, 64, 16), "ieee", False, False)),
+    "products": (kernels.by_products, "fp32", 8, products((64, 64, 16), "ieee", False, False)),
     "products_back": (
-        *(kernels.by_products, "fp32", 4),
+        *(kernels.by_products, "fp32", 8),
         products((64, 64, 16), "ieee", False, True),
     ),
     "products_tf32": (
-        *(kernels.by_products, "fp32", 4),
+        *(kernels.by_products, "fp32", 8),
         products((64, 64, 16), "tf32", False, False),
     ),
     "products_half": (

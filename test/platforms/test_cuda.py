@@ -3,9 +3,13 @@ computes by plain loops, writes down its calls and fails where it is told to."""
 
 import ctypes
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cache
+from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +20,13 @@ from torch import nn
 import ai3
 from ai3.errors import UnsupportedAlgorithmError
 from ai3.platforms import platform_of, register, unregister
+from ai3.platforms.cuda import own
 from ai3.platforms.cuda.cublas import CublasLt
 from ai3.platforms.cuda.cudnn import Cudnn
 from ai3.platforms.cuda.libraries import loaded
 from ai3.platforms.cuda.platform import Cuda
 from ai3.platforms.platform import Replayed, Stopwatch
+from bench.gpu import checks
 from test.platforms import device
 from test.platforms.test_platforms import CONVOLUTIONS, close, swap_all, trained
 
@@ -334,3 +340,27 @@ def test_streams_are_torchs(cuda: OnMirror) -> None:
         library().forget()
         module(x)
         assert calls("cudnnConvolutionForward") == [f"cudnnConvolutionForward 2 on {stream}"]
+
+
+@pytest.mark.parametrize("name", checks.ANYWHERE)
+def test_the_checks_that_a_gpu_is_for(
+    cuda: OnMirror, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Here without our kernels, which are not for these devices."""
+    monkeypatch.setattr(own, "algorithms_of", lambda platform: {})
+    every = checks.cases
+    monkeypatch.setattr(checks, "cases", lambda place: islice(every(place), 0, 1200, 37))
+    place = checks.Place(cuda, "mirror:1", inf)
+    with cuda.guard(torch.device("mirror:1")):
+        checks.ANYWHERE[name](place)
+    assert place.tried and not place.faults
+
+
+def test_without_a_gpu_they_say_so() -> None:
+    if torch.version.cuda is not None:
+        pytest.skip("this torch may have one")
+    for module in ("bench.gpu.test", "bench.gpu.bench"):
+        ran = subprocess.run(
+            [sys.executable, "-m", module], capture_output=True, text=True, cwd=SOURCE.parents[2]
+        )
+        assert ran.returncode == 2 and "needs a GPU: this torch" in ran.stderr

@@ -6,21 +6,17 @@ from math import prod
 from typing import Any
 
 import pytest
-import torch
 
 pytest.importorskip("triton")
 
-from ai3 import _core
 from ai3.platforms.cuda import kernels, own
 from ai3.platforms.platform import Algorithm, Platform
-from ai3.platforms.task import FORMATS, Array, Task
 from ai3.validation.case import Case, Randomly
 from ai3.validation.cases import SUITES
-from ai3.validation.trial import ERROR_FACTORS, Trial, arrays_of
+from bench.gpu.reference import wrong
 
 OPS = ("conv2d", "conv2d_grad_input", "conv2d_grad_weight", "conv_transpose2d")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-EPSILON = {name: torch.finfo(getattr(torch, name)).eps for name in DTYPES}
 
 
 class Interpreted(Platform):
@@ -38,67 +34,19 @@ class Interpreted(Platform):
 
 
 PLATFORM = Interpreted()
-WAYS = [(op, name) for op in OPS for name in PLATFORM.algorithms(op)]
+WAYS = [(op, n) for op in OPS for n in PLATFORM.algorithms(op) if n != "winograd f4"]
 
 
 def test_it_is_the_interpreter() -> None:
     assert type(kernels.by_products).__name__ == "InterpretedFunction"
 
 
-def run(case: Case, name: str, dtype: str, layout: str) -> tuple[Any, Any] | str:
-    """The result and the reference's, or the refusal."""
-    trial = Trial(case, "float64")
-    arrays, held = arrays_of(trial)
-    kind = getattr(torch, dtype)
-    given = [torch.from_numpy(x).to(kind) for x in arrays]
-    weights = [w if w is None else torch.from_numpy(w).to(kind) for w in held]
-    wide = [x.double().numpy() for x in given]
-    kept = _core.Weights.of([w if w is None else w.double().numpy() for w in weights])
-    specs = [_core.Spec("float64", x.shape) for x in wide]
-    problem = _core.problem(case.op, specs, kept, dict(case.attributes))
-    inputs = [x[None] if x.dim() == 3 else x for x in given]
-    task = Task(
-        PLATFORM,
-        case.op,
-        [Array(dtype, tuple(x.shape), layout) for x in inputs],
-        [w if w is None else Array(dtype, tuple(w.shape)) for w in weights],
-        case.attributes,
-    )
-    if refused := task.refusal(name):
-        return refused
-    memory = FORMATS[layout]
-
-    def lie(x: torch.Tensor) -> torch.Tensor:
-        return x.contiguous(memory_format=memory) if x.dim() == 4 else x
-
-    planned = task.plan(name, [w if w is None else lie(w) for w in weights])
-    output = torch.full(planned.output.shape, torch.nan, dtype=kind).contiguous(
-        memory_format=memory
-    )
-    workspace = torch.full((planned.workspace_bytes,), 0xFF, dtype=torch.uint8)
-    planned.run([lie(x) for x in inputs], output, workspace)
-    expected = problem.reference(*wide).torch()
-    return output.view(expected.shape) if output.is_contiguous() else output.reshape(
-        expected.shape
-    ), expected
-
-
 def check(case: Case, name: str, dtype: str, layout: str) -> bool:
-    found = run(case, name, dtype, layout)
-    if isinstance(found, str):
-        assert name == "winograd", found
-        return False
-    actual, expected = found
-    if not expected.numel():
-        return True
-    # Sums of halves are float32's, rounded once.
-    epsilon = max(EPSILON[dtype], EPSILON["float32"] if dtype != "float64" else 0.0)
-    terms = SUITES[case.op].reduction(case)
-    factor = ERROR_FACTORS["winograd f4"] if name == "winograd" else 1
-    allowed = 8 * epsilon * factor * max(1.0, terms**0.5) * max(1.0, expected.abs().max().item())
-    worst = (actual.double() - expected).abs().max().item()
-    assert worst <= allowed, f"{case}: {worst:.3g} apart, {allowed:.3g} allowed"
-    return True
+    """Whether it is right, or is refused as it may be."""
+    found = wrong(PLATFORM, "cpu", case, name, dtype, layout)
+    assert found or found == "" or name.startswith("winograd"), "it is refused"
+    assert not found, f"{case}: {found}"
+    return found == ""
 
 
 MOST_TAPS = 64

@@ -70,7 +70,9 @@ class Smm(Own):
 class Winograd(Own):
     """F(4x4, 3x3)"""
 
-    name = "winograd"
+    def __init__(self, platform: Any, name: str) -> None:
+        super().__init__(platform)
+        self.name = name
 
     def limit(self, p: Problem) -> str:
         if p.dtype not in ("float32", "float64"):
@@ -93,7 +95,7 @@ class Winograd(Own):
         return p.padding_mode == "zeros"
 
     def stands_for(self, p: Problem) -> str:
-        return "winograd: ai3"
+        return "winograd f4"
 
     def workspace_bytes(self, p: Problem) -> int:
         rows, columns = _tiles(p)
@@ -105,10 +107,12 @@ class Winograd(Own):
 
 
 def algorithms_of(platform: Any) -> dict[str, list[Algorithm]]:
-    direct, smm, winograd = Direct(platform), Smm(platform), Winograd(platform)
+    winograd = [Winograd(platform, name) for name in ("winograd", "winograd f4")]
     of_images = ("conv2d", "conv2d_grad_input", "conv_transpose2d")
-    made: dict[str, list[Algorithm]] = {op: [direct, smm, winograd] for op in of_images}
-    return {**made, "conv2d_grad_weight": [direct]}
+    made: dict[str, list[Algorithm]] = {
+        op: [Direct(platform), Smm(platform), *winograd] for op in of_images
+    }
+    return {**made, "conv2d_grad_weight": [Direct(platform)]}
 
 
 def _goes_forward(p: Problem) -> bool:
@@ -149,7 +153,7 @@ def _blocks(channels: int, pixels: int, dtype: str) -> tuple[int, int, int, int]
     columns = 16 if channels <= 16 else 32 if channels <= 32 else 64
     half = dtype in ("float16", "bfloat16")
     rows = 128 if half and pixels >= 128 * 264 else 64
-    return rows, columns, 32 if half else 16, 8 if rows == 128 else 4
+    return rows, columns, 32 if half else 16, 8 if rows == 128 or dtype == "float32" else 4
 
 
 def _plan_of(p: Problem, weights: Sequence[Any], precision: str, scalars: bool) -> Run:
