@@ -18,6 +18,7 @@ from ai3.plan import Plan, load_plan, taken
 from ai3.platforms import is_available, platforms
 from ai3.selector import AlgorithmicSelector, Conv2dAlgorithms
 from ai3.tuning import tune
+from ai3.tuning.tuned import Tuned
 
 if TYPE_CHECKING:
     import torch
@@ -213,9 +214,8 @@ def swap_backend(
         Also what `swap` raises.
     """
     backend = _torch_backend(module)
-    own = getattr(algos, "plan", None)
-    if isinstance(own, Plan):
-        plan, algos = own, None
+    if isinstance(algos, Tuned):  # without a plan it does not convert
+        plan, algos = algos.plan, None
     if plan is not None:
         _refuse_both(algos)
         plan = taken(plan)

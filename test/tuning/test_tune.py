@@ -144,15 +144,46 @@ def test_the_choice_is_a_selector_for_both_functions(
 
 
 def test_gradients_are_measured_where_they_are_asked_for(
-    net: nn.Module, takes: Callable[[Takes], list[str]]
+    net: nn.Module, takes: Callable[[Takes], list[str]], tmp_path: Path
 ) -> None:
     met = takes(prefers("direct"))
     tuned = ai3.tune(net, SAMPLE, check=False, gradients=True)
     assert {"conv2d", "conv2d_grad_input", "conv2d_grad_weight"} <= set(met)
     assert set(tuned.values()) == {ai3.Conv2dAlgorithms("direct", "direct", "direct")}
+    assert tuned.in_place is not None
+    tuned.in_place.save(tmp_path / "plan.json")
+    ai3.swap_conv2d(net, plan=tmp_path / "plan.json")
+    assert {row.grad_weight for row in ai3.swapped(net)} == {"direct"}
     ai3.swap_conv2d(net, tuned)
     net(SAMPLE).sum().backward()
     assert net.first.weight.grad is not None
+
+
+class Branches(nn.Module):
+    """No graph of it can be found: its flow depends on values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        return y if float(y.sum()) > 0 else -y
+
+
+def test_a_network_that_does_not_convert_is_tuned_in_place(
+    takes: Callable[[Takes], list[str]],
+) -> None:
+    takes(prefers("gemm"))
+    module = Branches().eval()
+    tuned = ai3.tune(module, SAMPLE, check=False)
+    assert tuned.plan is None and tuned["first"].forward == "gemm"
+    with pytest.raises(ValueError, match="budgets are for networks that swap_backend converts"):
+        ai3.tune(module, SAMPLE, memory="2x")
+    with pytest.raises((ai3.errors.UntraceableError, ai3.errors.UnsupportedCallableError)):
+        ai3.swap_backend(module, tuned)
+    ai3.swap_conv2d(module, tuned)
+    assert module.first.algorithm == "gemm"
 
 
 def test_two_runs_from_empty_caches_agree(
@@ -322,6 +353,8 @@ def test_memory_is_kept_and_the_choice_is_the_fastest_of_all(
     best = min(seconds(plan) for held, plan in every if held <= budget)
     assert seconds(tuned.plan) <= best * (1 + 1e-9)
     assert tuned.gap == 0
+    slower = 1e3 * (seconds(tuned.plan) - seconds(free))
+    assert tuned.cost_ms == pytest.approx(slower, abs=1e-9)
 
 
 def test_a_multiple_of_the_weights_is_a_budget(
@@ -395,6 +428,7 @@ def test_bfloat16_is_spent_only_within_a_budget_of_accuracy(
     loose = ai3.swap_backend(net).tune(SAMPLE, check=False, accuracy=0.05)
     assert all(name.endswith("bf16") for name in algorithms(loose.plan).values())
     assert loose.error is not None and 1e-5 < loose.error <= 0.05
+    assert loose.cost_ms is not None and loose.cost_ms < 0 and "the budgets gain" in str(loose)
     some = ai3.swap_backend(net).tune(SAMPLE, check=False, accuracy=loose.error / 1.5)
     found = [name.endswith("bf16") for name in algorithms(some.plan).values()]
     assert any(found) and not all(found)

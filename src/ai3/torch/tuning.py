@@ -82,11 +82,10 @@ def _in_place(
     elif check and not gradients:
         untuned = _resolved(problems, by_estimates=True)
         chosen = _checked(session, net, inputs, chosen, untuned)
-    found = replace(tuned, modules=chosen)
-    return found if tuned.plan is not None else replace(found, plan=None)
+    return replace(tuned, modules=chosen, in_place=_plan_of(chosen))
 
 
-def modules_plan(chosen: "dict[str, Conv2dAlgorithms]") -> Plan:
+def _plan_of(chosen: dict[str, Conv2dAlgorithms]) -> Plan:
     """What `swap_conv2d` then does, as a plan."""
     nodes = [
         PlannedNode(

@@ -38,6 +38,7 @@ class _Ways:
         self.plan = plan
         self.of: dict[str, list[_Way]] = {}
         self.labels: dict[str, str] = {}
+        self.unbound: dict[str, _Way] = {}  # what the plan has
         times = database.opened() or database.Times(None)
         for graph, part in zip(model._graphs, plan.parts, strict=True):
             compiled = network.pinned(model, graph, part)
@@ -50,6 +51,9 @@ class _Ways:
                 ways = list(_ways(node, problem, times, named))
                 if len(ways) > 1:
                     self.of[node.name] = ways
+                    self.unbound[node.name] = next(
+                        way for way in ways if way.algorithm == node.algorithm
+                    )
                     self.labels[node.name] = node.label
 
     def plan_by(self, picks: dict[str, _Way]) -> Plan:
@@ -74,7 +78,6 @@ def fitted(
     """The fastest plan, in the layouts of `plan`, that keeps the budgets. Raises BudgetError."""
     ways = _Ways(model, plan, named=budgets.accuracy is not None)
     memory = budgets.bytes(network.weight_bytes(model.graph))
-    fastest = ways.plan_by({name: min(of, key=lambda w: w.seconds) for name, of in ways.of.items()})
     errors = None
     if budgets.accuracy is not None:
         errors = _Errors(model, inputs, ways, budgets.accuracy, budgets.against, left)
@@ -112,13 +115,13 @@ def fitted(
     if errors is not None:
         chosen, error = _hastened(model, ways, _picked(ways, solution), errors, memory, left)
     held = network.footprint(model, chosen)
-    unbound = sum(node.ms or 0.0 for node in fastest.nodes)
-    notes = [] if fastest.compare(chosen) else ["the budgets change nothing"]
+    unbound = ways.plan_by(ways.unbound)
+    notes = [] if unbound.compare(chosen) else ["the budgets change nothing"]
     return Tuned(
         chosen,
         bytes=held.total,
         error=error,
-        cost_ms=max(0.0, sum(node.ms or 0.0 for node in chosen.nodes) - unbound),
+        cost_ms=chosen.ms - unbound.ms,
         gap=solution.gap,
         notes=tuple(notes),
     )

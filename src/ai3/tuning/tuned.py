@@ -16,6 +16,7 @@ class Tuned(Mapping[str, Conv2dAlgorithms]):
     Attributes:
         plan: what `swap_backend` then does; None for a network that it cannot convert.
         modules: what `swap_conv2d` then does.
+        in_place: the same as a plan, to save; None for a model.
         kept: whether the choice is what was measured. Where the whole network was not faster by it,
             it is what it would have been without, by estimates.
         before_ms, after_ms: medians of the whole network, untuned and by the choice.
@@ -25,12 +26,14 @@ class Tuned(Mapping[str, Conv2dAlgorithms]):
         stopped: whether it was stopped before all was measured, by its user or by the time given.
         bytes: what the model adds to the process: packed weights, workspace and activations.
         error: relative L2 error of its outputs; None where no budget asked for it.
-        cost_ms: how much slower the budgets made the network, by what was measured.
+        cost_ms: how much slower the budgets made the network, by what its nodes were measured to
+            take; below 0 where a budget of accuracy permits what is faster.
         gap: by how much of its time a choice within the budgets might be faster, at most.
     """
 
     plan: Plan | None
     modules: Mapping[str, Conv2dAlgorithms] = field(default_factory=dict)
+    in_place: Plan | None = None
     kept: bool = True
     before_ms: float = 0.0
     after_ms: float = 0.0
@@ -74,8 +77,9 @@ class Tuned(Mapping[str, Conv2dAlgorithms]):
             lines.append(f"error of the outputs {self.error:.2g}")
         if self.bytes is not None:
             lines.append(f"{self.bytes / 1e6:.1f} MB added to the process")
-        if self.cost_ms is not None:
-            lines.append(f"the budgets cost {self.cost_ms:.3g} ms")
+        if self.cost_ms:
+            what = "cost" if self.cost_ms > 0 else "gain"
+            lines.append(f"the budgets {what} {abs(self.cost_ms):.3g} ms")
         lines += self.notes
         lines += self._choices()
         return "\n".join(lines)
