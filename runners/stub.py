@@ -18,7 +18,8 @@ def generate() -> str:
         generator.put(core)
     finally:
         core.__name__ = name
-    return generator.get().replace("isa: str = 'baseline'", "isa: str\n\nlevels: list[str]")
+    text = generator.get().replace("isa: str = 'baseline'", "isa: str\n\nlevels: list[str]")
+    return text.replace(f"kernels: str = '{core.kernels}'", "kernels: str")
 
 
 if __name__ == "__main__":
