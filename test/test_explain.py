@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import ai3
 from ai3.explanation.explanation import Explanation
-from ai3.explanation.roofline import COMPUTE, MEMORY, Roofline
+from ai3.explanation.roofline import COMPUTE, MEMORY, Roofline, roofline
 
 CHAPTER = (Path(__file__).parent.parent / "docs/explain.md").read_text()
 
@@ -350,9 +350,7 @@ def test_limits(flops: int, moved: int, limit: str) -> None:
 
 
 def test_measured_roofline_is_plausible() -> None:
-    from ai3.explanation.roofline import measured
-
-    roof = measured(1, "apart")
+    roof = roofline(1, "apart")
     assert 0.1 < roof.bandwidth < 2000
     assert roof.peak("float64") < roof.peak("float32") <= roof.peak("bfloat16")
     assert np.isfinite(list(roof.gflops.values())).all()

@@ -28,7 +28,10 @@ def tell(name: str, problem: Any, asked: str) -> None:
     if not others:
         return  # there was no choice
     shapes = " and ".join("x".join(map(str, spec.shape)) for spec in problem.inputs)
-    why = "chosen by its name" if asked == taken else _why(ranking.get(taken, 0.0), others)
+    found = "measured" if _was_measured(problem, taken) else "estimated"
+    why = "chosen by its name"
+    if asked != taken:
+        why = f"{found} to take least of {len(ranking)}{_than(others[0], ranking.get(taken, 0.0))}"
     text = f"{name or 'a layer'} ({problem.op} of {shapes}): {taken}, {why}"
     if text not in _told:
         _told.add(text)
@@ -50,10 +53,15 @@ def listen(names: Iterable[str]) -> None:
         logger.propagate = False
 
 
-def _why(cost: float, others: list[tuple[str, float]]) -> str:
-    second, of_second = others[0]
-    times = f"; {second} {of_second / cost:.2f} times as long" if cost > 0 else ""
-    return f"estimated to take least of {len(others) + 1}{times}"
+def _than(second: tuple[str, float], cost: float) -> str:
+    return f"; {second[0]} {second[1] / cost:.2f} times as long" if cost > 0 else ""
+
+
+def _was_measured(problem: Any, algorithm: str) -> bool:
+    from ai3 import tuning
+
+    times = tuning.opened() if hasattr(problem, "key") else None
+    return times is not None and any(r.algorithm == algorithm for r in times.rows(problem.key))
 
 
 listen(filter(None, os.environ.get("AI3_LOG", "").split(",")))

@@ -1,28 +1,113 @@
-"""What else could do a node of a planned network, and in which type, by the estimates by which its
-layouts were chosen."""
+"""What else could do a layer, and in which type: by what was measured on this machine or, where
+that is not known, by the estimates by which layouts are chosen."""
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 
-from ai3 import _core
+from ai3 import _core, tuning
 from ai3.explanation.exact import FORMS
-from ai3.explanation.explanation import ESTIMATED, Alternative
+from ai3.explanation.explanation import ESTIMATED, MEASURED, Alternative
 from ai3.graph.choose_layouts import Option, cost_between, form_of, options_of
 from ai3.graph.compile import Compiled
 from ai3.graph.graph import CONSTANT, Graph, Node
 from ai3.graph.specialize import problem_of
 from ai3.graph.weights import WeightStore
 from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.tuning.database import Row, preferred
 
 NARROW = " bf16"
 """With which names of algorithms end that round to bfloat16."""
 
 
+@dataclass(frozen=True)
+class Way:
+    """To do a layer in some layouts: the problem, and the cycles of the conversions around it."""
+
+    problem: _core.Problem
+    conversions: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a layer ran: what it had to do, the algorithm, and the time."""
+
+    problem: _core.Problem
+    algorithm: str
+    ms: float
+
+
+class Measured:
+    """What was measured of problems on this machine."""
+
+    def __init__(self) -> None:
+        self._times = tuning.opened()
+
+    def of(self, problem: _core.Problem) -> dict[str, Row]:
+        """By algorithms."""
+        if self._times is None:
+            return {}
+        return {row.algorithm: row for row in preferred(self._times.rows(problem.key))}
+
+
+def stands_for(asked: str, was_measured: bool) -> str:
+    """Why `asked`, which is no algorithm's exact name, came to one."""
+    found = "was measured to take least" if was_measured else "is estimated to take least"
+    return f"which {asked!r} stands for: it {found}"
+
+
+def alternatives(
+    ran: Ran,
+    asked: _core.Problem,
+    ways: Callable[[str], Iterable[Way]],
+    measured: Measured,
+    narrow: bool,
+) -> tuple[Alternative, ...]:
+    """The algorithms of a layer but the one that it ran, those that would take least first, those
+    that refuse what is `asked` last. `ways` are those of an algorithm, `narrow` says that rounding
+    to bfloat16 is permitted."""
+    now = ran.problem.cost(ran.algorithm)
+    cycle = ran.ms / now if 0 < now < inf and ran.ms > 0 else None  # in ms
+    known = measured.of(ran.problem).get(ran.algorithm)
+
+    def by(name: str) -> Iterator[Alternative]:
+        for way in ways(name):
+            if way.conversions and cycle is None:
+                continue
+            conversions = way.conversions * (cycle or 0.0)
+            row, cost = measured.of(way.problem).get(name), way.problem.cost(name)
+            if row is not None:
+                ms = 1e3 * row.seconds + conversions
+                before = ran.ms if known is None else 1e3 * known.seconds
+                yield Alternative(name, ms, MEASURED, before - ms, error=row.error)
+            elif 0 < cost < inf and cycle is not None:
+                ms = cost * cycle + conversions
+                yield Alternative(name, ms, ESTIMATED, ran.ms - ms)
+
+    found = []
+    for name in SUPPORTED_ALGORITHMS[asked.op]:
+        if name == ran.algorithm or asked.resolve(name) != name:
+            continue
+        if refusal := asked.refusal(name):
+            found.append(Alternative(name, refusal=refusal))
+            continue
+        rounds = name.endswith(NARROW) and not ran.algorithm.endswith(NARROW) and not narrow
+        best = min(by(name), key=_least, default=Alternative(name))
+        found.append(replace(best, rounds=rounds))
+    return tuple(sorted(found, key=lambda a: (bool(a.refusal), inf if a.ms is None else a.ms)))
+
+
+def _least(found: Alternative) -> tuple[bool, float]:
+    """What was measured goes before what is estimated."""
+    return found.source != MEASURED, found.ms or 0.0
+
+
 class Estimates:
     """Of the nodes of one planned graph, each read and written in the forms that the plan has."""
 
-    def __init__(self, compiled: Compiled, asked: Graph) -> None:
-        self._compiled = compiled
+    def __init__(self, compiled: Compiled, asked: Graph, measured: Measured) -> None:
+        self._compiled, self._measured = compiled, measured
         self._forms = {name: form_of(spec) for name, spec in compiled.graph.specs.items()}
         self._dense = _dense(compiled.graph)
         self._nodes = {node.name: node for node in self._dense.nodes}
@@ -30,26 +115,18 @@ class Estimates:
         self._narrow = asked.precision == "bfloat16"
 
     def alternatives(self, node: Node, ms: float) -> tuple[Alternative, ...]:
-        """The other algorithms of a node that takes `ms`, those that would take least first."""
+        """See `alternatives`, of a node that takes `ms`."""
         dense = self._nodes[node.name]
-        used = self._compiled.algorithms[node.name]
-        problem = problem_of(dense, self._dense.specs, self._weights)
-        found = []
-        now = self._as_planned(node)
-        for name in SUPPORTED_ALGORITHMS[node.op]:
-            if name == used or problem.resolve(name) != name:
-                continue
-            if refusal := problem.refusal(name):
-                found.append(Alternative(name, refusal=refusal))
-                continue
-            rounds = name.endswith(NARROW) and not used.endswith(NARROW) and not self._narrow
-            cost = self._least(dense.having(algorithm=name))
-            known = 0 < cost < inf and 0 < now < inf and ms > 0
-            would = ms * cost / now if known else None
-            source = ESTIMATED if known else ""
-            gain = ms - would if would is not None else None
-            found.append(Alternative(name, would, source, gain, rounds=rounds))
-        return tuple(sorted(found, key=lambda a: (bool(a.refusal), inf if a.ms is None else a.ms)))
+        ran = Ran(self._compiled.problems[node.name], self._compiled.algorithms[node.name], ms)
+        asked = problem_of(dense, self._dense.specs, self._weights)
+        ways = partial(self._ways, dense)
+        return alternatives(ran, asked, ways, self._measured, self._narrow)
+
+    def _ways(self, node: Node, algorithm: str) -> Iterator[Way]:
+        """The node in any layout, with the conversions that it needs where it is."""
+        for option in options_of(node.having(algorithm=algorithm), self._dense, self._weights):
+            if option.problem is not None:
+                yield Way(option.problem, self._conversions(option))
 
     def why_dtype(self, node: Node) -> str:
         """How a node's output came to its type."""
@@ -92,18 +169,16 @@ class Estimates:
     def _as_planned(self, node: Node) -> float:
         return self._compiled.problems[node.name].cost(self._compiled.algorithms[node.name])
 
-    def _least(self, node: Node) -> float:
-        """Of the node in any layout, with the conversions that it needs where it is."""
-        return min(
-            (self._total(o) for o in options_of(node, self._dense, self._weights)), default=inf
-        )
-
     def _total(self, option: Option) -> float:
+        return (option.cost or inf) + self._conversions(option)
+
+    def _conversions(self, option: Option) -> float:
+        """In cycles."""
         node = option.node
-        total = option.cost or inf
+        total = cost_between(option.output, option.written, self._forms[node.name])
         for name, form in zip(node.inputs, option.inputs, strict=True):
             total += cost_between(self._dense.specs[name], self._forms[name], form)
-        return total + cost_between(option.output, option.written, self._forms[node.name])
+        return total
 
 
 def _dense(graph: Graph) -> Graph:

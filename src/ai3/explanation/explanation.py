@@ -17,8 +17,9 @@ MEASURED, ESTIMATED = "measured", "estimated"
 class Alternative:
     """Another algorithm for a layer: the `ms` that it took when it was measured on this machine,
     or would take by estimate, what that is (`source`), and what changing to it saves (`gain`, ms);
-    or why it cannot do the layer (`refusal`). None is what is not known. `rounds` tells that it
-    rounds to bfloat16 what the layer does not."""
+    or why it cannot do the layer (`refusal`). `error` is its own, relative to float64, where that
+    was measured. None is what is not known. `rounds` tells that it rounds to bfloat16 what the
+    layer does not."""
 
     algorithm: str
     ms: float | None = None
@@ -26,6 +27,7 @@ class Alternative:
     gain: float | None = None
     refusal: str = ""
     rounds: bool = False
+    error: float | None = None
 
 
 @dataclass(frozen=True)

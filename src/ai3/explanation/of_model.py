@@ -7,10 +7,10 @@ from time import perf_counter
 from typing import Any
 
 from ai3 import _core
-from ai3.explanation.alternatives import Estimates
+from ai3.explanation.alternatives import Estimates, Measured, stands_for
 from ai3.explanation.exact import distance, in_double, memory_of, values
 from ai3.explanation.explanation import Explanation, Layer
-from ai3.explanation.roofline import measured
+from ai3.explanation.roofline import roofline
 from ai3.graph import Graph, Node
 from ai3.graph.compile import Compiled
 from ai3.graph.graph import CONSTANT
@@ -27,18 +27,20 @@ def explain(model: Model, inputs: Sequence[Any], repeat: int, errors: bool) -> E
     if errors:
         exact = {name: _in_double(array) for name, array in values_of.items()}
     layers: list[Layer] = []
-    arena, watch, states = 0, Watch(), set()
+    arena, watch, states, measured = 0, Watch(), set(), Measured()
     for part in model._parts:
         if isinstance(part, Node):
             layers.append(_foreign(part, values_of))
             exact.clear()  # what torch computes is not known in float64
             continue
         own = [values_of[name] for name in part.inputs]
-        compiled = model._compiled(part, _core.specs_of(own))
+        specs = _core.specs_of(own)
+        pinned = model._pins_of(part, specs) is not None
+        compiled = model._compiled(part, specs)
         arena = max(arena, compiled.executor.arena_bytes)
         times, state = watch(partial(_times, compiled, own, repeat))
         states.add(state)
-        layers += _explained(compiled, part, own, exact, times, errors)
+        layers += _explained(compiled, part, own, exact, times, errors, measured, pinned)
         values_of.update(zip(part.outputs, compiled.executor(own, False), strict=True))
     outputs = [(values_of[name], exact.get(name)) for name in model.graph.outputs]
     apart = [distance(_in_double(actual), value) for actual, value in outputs] if errors else []
@@ -46,7 +48,7 @@ def explain(model: Model, inputs: Sequence[Any], repeat: int, errors: bool) -> E
     weights = {id(w): w.nbytes for n in model.graph.nodes for w in n.weights if w is not None}
     return Explanation(
         layers=tuple(layers),
-        roofline=measured(watch.state.threads, watch.state.name),
+        roofline=roofline(watch.state.threads, watch.state.name),
         ms=sum(layer.ms for layer in layers),
         error=max(known, default=None) if errors else None,
         weight_bytes=sum(weights.values()),
@@ -94,10 +96,12 @@ def _explained(
     exact: dict[str, Any],
     times: dict[str, float],
     errors: bool,
+    measured: Measured,
+    pinned: bool,
 ) -> Iterator[Layer]:
     """The layers of a part; its values in float64 are added to `exact`, where those of its inputs
     are there."""
-    graph, estimates = compiled.graph, Estimates(compiled, asked)
+    graph, estimates = compiled.graph, Estimates(compiled, asked, measured)
     requested = {node.name: node.algorithm for node in graph.nodes}
     memory = dict(zip(graph.inputs, map(memory_of, inputs), strict=True))
     left = graph.uses()
@@ -135,7 +139,7 @@ def _explained(
             shape=problem.output.shape,
             dtype=problem.output.dtype,
             layout=problem.output.layout,
-            why=_why(requested[node.name], algorithm),
+            why=_why(requested[node.name], algorithm, algorithm in measured.of(problem), pinned),
             why_dtype=estimates.why_dtype(node),
             ms=ms,
             flops=operations_of(node, problem),
@@ -157,7 +161,9 @@ def _explained(
             exact[name] = exact[own_name]
 
 
-def _why(asked: str, algorithm: str) -> str:
+def _why(asked: str, algorithm: str, was_measured: bool, pinned: bool) -> str:
+    if pinned:
+        return "which its plan says" + ", and was measured" * was_measured
     if asked == algorithm:
         return "which was chosen by its name"
-    return f"which {asked!r} stands for: it is estimated to take least"
+    return stands_for(asked, was_measured)

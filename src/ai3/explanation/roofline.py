@@ -41,7 +41,7 @@ class Roofline:
 
 
 @cache
-def measured(threads: int, state: str) -> Roofline:
+def roofline(threads: int, state: str) -> Roofline:
     """This machine's, measured once in a process for each state that `ai3.machine` finds it in, in
     some tenths of a second."""
     gflops = {

@@ -8,7 +8,7 @@ from ai3.columns import Column, plain, table
 from ai3.report import LEAST_NAME, LEAST_OPERATION, SHORT
 
 if TYPE_CHECKING:
-    from ai3.explanation.explanation import Explanation, Layer
+    from ai3.explanation.explanation import Alternative, Explanation, Layer
 
 _STATES = {"apart": "a core each", "shared": "which share a core"}
 """What the states of `ai3.machine` mean."""
@@ -83,11 +83,9 @@ def _summary(of: "Explanation") -> Iterator[str]:
     yield f"memory gives {of.roofline.bandwidth:.1f} GB/s"
     packed = sum(layer.packed_bytes for layer in of.layers)
     workspace = max((layer.workspace_bytes for layer in of.layers), default=0)
-    between = f", {size(of.arena_bytes)} between layers" if of.arena_bytes else ""
-    yield (
-        f"Weights {size(of.weight_bytes)}; beside them {size(packed)} of packed weights, "
-        f"{size(workspace)} of workspace{between}"
-    )
+    between = f", {in_bytes(of.arena_bytes)} between layers" if of.arena_bytes else ""
+    yield f"Weights {in_bytes(of.weight_bytes)}; beside them {in_bytes(packed)} packed,"
+    yield f"{in_bytes(workspace)} of workspace{between}"
 
 
 def _row(of: "Explanation", layer: "Layer") -> list[str]:
@@ -98,7 +96,7 @@ def _row(of: "Explanation", layer: "Layer") -> list[str]:
         f"{of.memory_share(layer):.0%}",
         of.limit(layer),
         "" if layer.error is None else f"{layer.error:.0e}",
-        size(layer.added_bytes),
+        in_bytes(layer.added_bytes),
     ]
 
 
@@ -138,10 +136,9 @@ def _facts(of: "Explanation", layer: "Layer") -> Iterator[str]:
     if layer.error is not None:
         drift = "" if layer.drift is None else f"; with all before it {layer.drift:.1e}"
         yield f"error against float64 {layer.error:.1e}{drift}"
-    yield (
-        f"adds {size(layer.packed_bytes)} of packed weights, {size(layer.workspace_bytes)} of "
-        f"workspace, {size(layer.output_bytes)} of output"
-    )
+    parts = (layer.packed_bytes, layer.workspace_bytes, layer.output_bytes)
+    packed, workspace, output = map(in_bytes, parts)
+    yield f"adds {packed} of packed weights, {workspace} of workspace, {output} of output"
 
 
 def _alternatives(layer: "Layer", width: int) -> Any:
@@ -157,8 +154,8 @@ def _alternatives(layer: "Layer", width: int) -> Any:
     view.add_column("saves", justify="right", no_wrap=True)
     view.add_column("which is", overflow="fold")
     for other in layer.alternatives:
-        note = other.source + ", rounds to bfloat16" * (other.rounds and bool(other.source))
         unknown = "there is no estimate of its time"
+        note = other.source and ", ".join(_notes(other))
         view.add_row(
             other.algorithm,
             "" if other.ms is None else f"{other.ms:.3f}",
@@ -168,7 +165,15 @@ def _alternatives(layer: "Layer", width: int) -> Any:
     return view
 
 
-def size(count: int) -> str:
+def _notes(other: "Alternative") -> Iterator[str]:
+    yield other.source
+    if other.error is not None:
+        yield f"error {other.error:.0e}"
+    if other.rounds:
+        yield "rounds to bfloat16"
+
+
+def in_bytes(count: int) -> str:
     """Bytes in the unit that suits them, of three digits."""
     value, unit = float(count), "B"
     for larger in ("kB", "MB", "GB"):

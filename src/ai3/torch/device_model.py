@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from ai3.torch.device_executor import (
     Place,
     compile_on_device,
 )
+
+if TYPE_CHECKING:
+    from ai3.explanation.explanation import Explanation
 
 _KEPT = 16
 
@@ -54,6 +57,12 @@ class DeviceModel(Model):
         return (
             f"the model is on {self.device}, whose libraries choose for themselves: plans and "
             "tuning are for models in CPU memory"
+        )
+
+    def explain(self, *inputs: Any, repeat: int = 5, errors: bool = True) -> "Explanation":
+        raise ValueError(
+            f"the model is on {self.device}, and explain is of the CPU: see its report(), or "
+            "convert the network in CPU memory"
         )
 
     def _set_graph(self, graph: Graph, unsupported: str = "raise") -> None:

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from math import inf
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -12,12 +11,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from ai3 import _core
-from ai3.explanation.alternatives import NARROW
+from ai3.explanation.alternatives import NARROW, Measured, Ran, Way, alternatives, stands_for
 from ai3.explanation.exact import distance
-from ai3.explanation.explanation import ESTIMATED, Alternative, Explanation, Layer
-from ai3.explanation.roofline import measured
+from ai3.explanation.explanation import Explanation, Layer
+from ai3.explanation.roofline import roofline
 from ai3.machine import Watch
-from ai3.ops import SUPPORTED_ALGORITHMS
 from ai3.torch import modules
 from ai3.torch.modules import Swapped
 from ai3.torch.modules.swapped import swapped_class
@@ -41,12 +39,16 @@ def explain(network: nn.Module, inputs: Sequence[Any], repeat: int, errors: bool
         watch = Watch()
         (calls, whole), state = watch(lambda: _timed(network, swapped, inputs, repeat))
         edges = _edges(network, swapped, list(calls))
-        layers = [_layer(name, swapped[name], calls[name], edges[name], errors) for name in calls]
+        measured = Measured()
+        layers = [
+            _layer(name, swapped[name], calls[name], edges[name], errors, measured)
+            for name in calls
+        ]
         error = _error(network, inputs) if errors else None
     weights = {id(p): p.nbytes for p in network.parameters()}
     return Explanation(
         layers=tuple(layers),
-        roofline=measured(watch.state.threads, watch.state.name),
+        roofline=roofline(watch.state.threads, watch.state.name),
         ms=whole,
         error=error,
         weight_bytes=sum(weights.values()),
@@ -112,7 +114,14 @@ def _timed(
     return {name: calls[name] for name in order if calls[name].input is not None}, median(whole)
 
 
-def _layer(name: str, module: Any, calls: _Calls, inputs: tuple[str, ...], errors: bool) -> Layer:
+def _layer(
+    name: str,
+    module: Any,
+    calls: _Calls,
+    inputs: tuple[str, ...],
+    errors: bool,
+    measured: Measured,
+) -> Layer:
     input, output = calls.input, calls.output
     assert input is not None and output is not None
     kind = swapped_class(module)
@@ -124,8 +133,9 @@ def _layer(name: str, module: Any, calls: _Calls, inputs: tuple[str, ...], error
     dtype = str(output.dtype).removeprefix("torch.")
     packed, workspace = _memory(problem, weights, algorithm)
     moved = input.nbytes + output.nbytes + (packed or module.weight.nbytes)
+    ran = Ran(problem, algorithm, calls.ms)
     why = module.__dict__.get("_why") or "which was chosen by its name"
-    stands = f"which {asked!r} stands for: it is estimated to take least ({why})"
+    stands = f"{stands_for(asked, algorithm in measured.of(problem))} ({why})"
     return Layer(
         name=name or type(module).__name__,
         id=name,
@@ -144,7 +154,7 @@ def _layer(name: str, module: Any, calls: _Calls, inputs: tuple[str, ...], error
         packed_bytes=packed,
         workspace_bytes=workspace,
         output_bytes=output.nbytes,
-        alternatives=tuple(_alternatives(problem, algorithm, calls.ms, narrow)),
+        alternatives=alternatives(ran, problem, lambda name: [Way(problem)], measured, narrow),
     )
 
 
@@ -163,25 +173,6 @@ def _memory(problem: _core.Problem, weights: _core.Weights, algorithm: str) -> t
     (spec,) = problem.inputs
     _core.probe(problem, algorithm, [torch.zeros(spec.bytes, dtype=torch.uint8)], [0])
     return weights.packed_bytes, problem.workspace_bytes(algorithm)
-
-
-def _alternatives(problem: _core.Problem, used: str, ms: float, narrow: bool) -> list[Alternative]:
-    now = problem.cost(used)
-    found = []
-    for name in SUPPORTED_ALGORITHMS[problem.op]:
-        if name == used or problem.resolve(name) != name:
-            continue
-        if refusal := problem.refusal(name):
-            found.append(Alternative(name, refusal=refusal))
-            continue
-        rounds = name.endswith(NARROW) and not used.endswith(NARROW) and not narrow
-        cost = problem.cost(name)
-        if not (0 < cost < inf and 0 < now < inf):
-            found.append(Alternative(name, rounds=rounds))
-            continue
-        would = ms * cost / now
-        found.append(Alternative(name, would, ESTIMATED, ms - would, rounds=rounds))
-    return sorted(found, key=lambda a: (bool(a.refusal), inf if a.ms is None else a.ms))
 
 
 def _why_dtype(dtype: str, algorithm: str, narrow: bool) -> str:
