@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import ai3
 from ai3.commands import main
+from ai3.tuning import database
 from runners import vision
 
 ROOT = Path(__file__).parent.parent
@@ -58,14 +61,23 @@ def saved(path: Path) -> Path:
     return path
 
 
-COMMANDS = ("platforms", "algorithms", "bench", "explain", "validate")
+COMMANDS = (
+    *("platforms", "algorithms", "bench", "explain", "tune", "compare", "cache", "validate"),
+    *(f"cache {name}" for name in ("info", "path", "clear", "export", "import")),
+)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_fits_a_terminal(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = said(capsys, *filter(None, [command]), "--help")
+    text = said(capsys, *command.split(), "--help")
     assert max(map(len, text.splitlines())) <= 80
-    assert all(name in text for name in ([] if command else COMMANDS))
+    assert "..." not in text.replace("ARGS]...", "").replace(
+        "conv2d, ...", ""
+    )  # nothing that is told of a command is cut
+    if not command:
+        assert all(name in text for name in COMMANDS if " " not in name)
+    elif command != "cache":
+        assert "--json" in text
 
 
 def test_without_a_command_it_helps() -> None:
@@ -110,6 +122,74 @@ def test_bench(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["side"] for row in document["sides"]] == ["torch", "convolutions swapped", "ai3"]
     assert all(row["ms"] > 0 and row["difference"] < 1e-5 for row in document["sides"])
     assert document["sides"][0]["speed"] == 1
+
+
+@pytest.fixture
+def cache(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("AI3_CACHE_DIR", str(here / "cache"))
+    database.renew()
+    yield here / "cache"
+    database.session.clear()
+    monkeypatch.undo()
+    database.renew()
+
+
+def test_tune_and_what_is_kept(capsys: pytest.CaptureFixture[str], here: Path, cache: Path) -> None:
+    assert "0 measured times" in said(capsys, "cache", "info")
+    assert said(capsys, "cache", "path").strip() == str(cache)
+    assert "nothing was measured yet" in said(capsys, "cache", "export", "a", exits=2)
+    given = ("own_networks:with_input", "--seconds", "2", "--plan", here / "a.json")
+    text = said(capsys, "tune", *given)
+    assert "tuned in" in text and "conv2d by" in text
+    assert ai3.load_plan(here / "a.json").nodes
+    document = json.loads(said(capsys, "tune", *given[:3], "--json"))
+    assert document["known"] > 0 and document["error"] is None
+    within = json.loads(said(capsys, "tune", *given[:3], "--json", "--accuracy", "1e-2"))
+    assert within["error"] < 1e-2
+    assert [node["operation"] for node in document["nodes"]].count("conv2d") == 1
+    # It is kept, and explained by.
+    info = json.loads(said(capsys, "cache", "info", "--json"))
+    assert info["folder"] == str(cache) and info["measured"]["conv2d"] > 3
+    explained = json.loads(said(capsys, "explain", given[0], "--json", "--no-errors"))
+    sources = {a["source"] for a in explained["layers"][0]["alternatives"] if a["ms"]}
+    assert "measured" in sources
+    assert "was measured to take least" in explained["layers"][0]["why"]
+    # It travels, and is forgotten.
+    count = json.loads(said(capsys, "cache", "export", "times", "--json"))["measured"]
+    assert count == sum(info["measured"].values())
+    assert "is removed" in said(capsys, "cache", "clear")
+    assert "0 measured times" in said(capsys, "cache", "info")
+    assert f"{count} measured times of times are of use here" in said(
+        capsys, "cache", "import", "times"
+    )
+    assert json.loads(said(capsys, "cache", "info", "--json"))["measured"] == info["measured"]
+    (here / "own").write_text("x")
+    assert "own holds no measured times" in said(capsys, "cache", "import", "own", exits=2)
+    wrong = said(capsys, "tune", *given[:3], "--memory", "lots", exits=2)
+    assert "memory is a number of bytes" in wrong
+    wrong = said(capsys, "tune", *given[:3], "--memory", "10", exits=2)
+    assert "memory=10 bytes cannot be kept" in wrong
+
+
+def test_compare(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    import own_networks
+
+    x = torch.randn(2, 3, 8, 8)
+    for name, algorithm in {"a": "smm", "b": "gemm"}.items():
+        model = ai3.swap_backend(own_networks.make(), {"conv2d": algorithm})
+        model.plan(x).save(here / name)
+    same = said(capsys, "compare", "a", "a")
+    assert "0 of " in same and "nodes differ" in same
+    text = said(capsys, "compare", "a", "b", exits=1)
+    assert "1 of " in text and "smm" in text and "gemm" in text
+    assert max(map(len, text.splitlines())) <= 80
+    document = json.loads(said(capsys, "compare", "a", "b", "--json", exits=1))
+    (difference,) = [d for d in document["differences"] if d["what"] == "algorithm"]
+    assert (difference["before"], difference["after"]) == ("smm", "gemm")
+    (here / "c").write_text("{}")
+    assert "c is no plan" in said(capsys, "compare", "a", "c", exits=2)
+    assert "nowhere" in said(capsys, "compare", "a", "nowhere", exits=2)
 
 
 def test_explain(capsys: pytest.CaptureFixture[str], here: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from ai3.commands import algorithms, bench, explain, platforms, validate
+from ai3.commands import algorithms, bench, cache, compare, explain, platforms, tune, validate
 from ai3.commands.output import MISUSED
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (platforms, algorithms, bench, explain, validate):
+for command in (platforms, algorithms, bench, explain, tune, compare, cache, validate):
     command.add_to(app)
 
 
