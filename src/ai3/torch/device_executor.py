@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Lock
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -205,12 +206,17 @@ class DeviceExecutor:
             for i, (node, step) in enumerate(steps)
         ]
         self._replay: Any = None
+        self._lock = Lock()
 
     def __call__(self, inputs: Sequence[Tensor], own: bool = False) -> list[Tensor]:
         with torch.no_grad(), self._place.platform.guard(self._place.device):
-            if self._replay is None:
-                self._replay = self._place.platform.replayable(self._run, inputs)
-            results: list[Tensor] = self._replay(inputs)
+            replay = self._replay
+            if replay is None:
+                with self._lock:
+                    replay = self._replay or self._place.platform.replayable(self._run, inputs)
+                    # While somebody else captures it is the run itself, for this time.
+                    self._replay = None if replay == self._run else replay
+            results: list[Tensor] = replay(inputs)
         return results
 
     def profile(self, inputs: Sequence[Tensor]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import torch
@@ -50,13 +51,19 @@ class _Captured:
                 run(self._inputs)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # Other threads may go on with CUDA meanwhile.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._outputs = run(self._inputs)
         self._done: Any = None
+        self._lock = Lock()
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         if torch.cuda.is_current_stream_capturing():
             return self._run(inputs)
+        with self._lock:
+            return self._replayed(inputs)
+
+    def _replayed(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         if self._done is not None:
             # Another stream may still be at the latest run, which has the same memory.
             torch.cuda.current_stream().wait_event(self._done)

@@ -85,7 +85,12 @@ class Cuda(Platform):
         import torch
 
         backends = torch.backends
-        return (backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32, self.deterministic())
+        try:
+            permitted = (backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32)
+        except RuntimeError:  # the network's user says it by torch's newer `fp32_precision`
+            new = (backends.cudnn.conv, backends.cuda.matmul)  # type: ignore[attr-defined]
+            permitted = tuple(each.fp32_precision == "tf32" for each in new)
+        return (*permitted, self.deterministic())
 
     def deterministic(self) -> bool:
         import torch
