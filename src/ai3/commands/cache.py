@@ -27,20 +27,23 @@ def info(json: Json = False) -> None:
     """Tell what is kept, and where."""
     from ai3.tuning import whole
 
-    folder, measured = folders.folder(), whole.counts()
+    folder, machines = folders.folder(), whole.summary()
     compiled = [path for path in folder.rglob("*.so") if path.is_file()]
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if json:
-        show_json(
-            {"folder": str(folder), "bytes": size, "measured": measured, "compiled": len(compiled)}
-        )
+        rows = [{**each._asdict(), "machine": each.machine._asdict()} for each in machines]
+        sizes = {"folder": str(folder), "bytes": size, "compiled": len(compiled)}
+        show_json({**sizes, "machines": rows})
         return
     from ai3.explanation.text import in_bytes
 
     show(f"{folder}, {in_bytes(size)}")
-    show(f"{sum(measured.values())} measured times of this machine, by this version of the kernels")
-    for op, count in measured.items():
-        show(f"{count:7} {op}")
+    here = [each for each in machines if each.here]
+    show(f"{sum(each.times for each in here)} measured times that are used here")
+    for each in machines:
+        used = "" if each.here else ", not used here"
+        kernels = f"{each.machine.processor}, {each.machine.level}, kernels {each.machine.kernels}"
+        show(f"  {each.times} of {each.problems} problems: {kernels}{used}")
     show(f"{len(compiled)} compiled algorithms")
 
 
