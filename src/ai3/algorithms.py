@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
-from math import inf
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -256,9 +255,13 @@ class _ByClass:
         ask = getattr(self._of, "workspace_bytes", None)
         return int(ask(_problem(asked))) if ask else 0
 
-    def cost(self, asked: Asked) -> float:
+    @property
+    def cost(self) -> Callable[[Asked], float] | None:
+        """None where it has no estimate."""
         ask = getattr(self._of, "cost", None)
-        return float(ask(_problem(asked))) if ask and self._plan == "plan" else inf
+        if ask is None or self._plan != "plan":
+            return None
+        return lambda asked: float(ask(_problem(asked)))
 
     def plan(self, asked: Asked, weights: list[Any]) -> Callable[..., Any]:
         problem = _problem(asked)
@@ -284,8 +287,7 @@ class _ByFunction:
     def workspace_bytes(self, asked: Asked) -> int:
         return 0
 
-    def cost(self, asked: Asked) -> float:
-        return inf
+    cost = None
 
     def plan(self, asked: Asked, weights: list[Any]) -> Callable[..., Any]:
         problem, function = _problem(asked), self._function

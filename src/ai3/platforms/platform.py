@@ -196,7 +196,7 @@ class _Brought(Algorithm):
         return self._answers.workspace_bytes(problem)
 
     def cost(self, problem: Problem) -> float:
-        return self._answers.cost(problem)
+        return inf if self._answers.cost is None else self._answers.cost(problem)
 
     def pads(self, problem: Problem) -> bool:
         return True

@@ -86,22 +86,6 @@ def summary() -> list[Stored]:
     return [Stored._make((of, *rest, of == database.here())) for of, rest in machines]
 
 
-def counts() -> dict[str, int]:
-    """How many times of this machine are kept, by operation, the most first. Raises ValueError
-    where they cannot be read."""
-    if not database.path().exists():
-        return {}
-    query = (
-        "SELECT op, count(*) FROM measured JOIN machines ON id = machine "
-        "WHERE processor = ? AND level = ? AND kernels = ? GROUP BY op ORDER BY 2 DESC"
-    )
-    try:
-        with database.connected(database.path(), "ro") as stored:
-            return dict(stored.execute(query, database.here()).fetchall())
-    except sqlite3.Error as error:
-        raise ValueError(f"{database.path()} cannot be read: {error}") from None
-
-
 def clear() -> None:
     """Forget all measured times. Raises OSError where the file cannot be removed."""
     database.session.clear()

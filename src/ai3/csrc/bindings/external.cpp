@@ -100,7 +100,8 @@ class InPython final : public External {
         : name_(std::move(name)),
           torch_(torch),
           layouts_(std::move(layouts)),
-          answers_(std::move(answers)) {}
+          answers_(std::move(answers)),
+          estimates_(!answers_.attr("cost").is_none()) {}
     // It lives as long as the process, beyond the interpreter.
     ~InPython() override { answers_.release(); }
 
@@ -119,6 +120,7 @@ class InPython final : public External {
         return nb::cast<std::size_t>(answers_.attr("workspace_bytes")(description_of(problem)));
     }
     double cost(const Problem& problem) const override {
+        if (!estimates_) return std::numeric_limits<double>::infinity();
         nb::gil_scoped_acquire acquire;
         return nb::cast<double>(answers_.attr("cost")(description_of(problem)));
     }
@@ -129,6 +131,7 @@ class InPython final : public External {
     bool torch_;
     std::vector<Layout> layouts_;
     nb::object answers_;
+    bool estimates_;
 };
 
 class PlanInPython final : public Plan {
@@ -194,8 +197,10 @@ void bind_external(nb::module_& module) {
         },
         nb::arg("op"), nb::arg("name"), nb::arg("torch"), nb::arg("layouts"), nb::arg("answers"),
         "Adds an algorithm, or puts it in the place of one that was added under that name.\n"
-        "`answers` has refusal, workspace_bytes and cost of a description, and plan of that and "
-        "the\nweights, which makes a function of inputs, output and workspace. Arrays are torch's "
+        "`answers` has refusal, workspace_bytes and cost (or None) of a description, and plan of "
+        "that "
+        "and the\nweights, which makes a function of inputs, output and workspace. Arrays are "
+        "torch's "
         "or NumPy's,\nimages dense or in these layouts.");
     module.def(
         "load_algorithm",

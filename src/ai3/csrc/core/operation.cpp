@@ -149,8 +149,11 @@ std::unique_ptr<Plan> Problem::plan_of_any(const NamedAlgorithm& algorithm) cons
 double Problem::cost_of_any(const NamedAlgorithm& algorithm) const {
     const External* own = external(algorithm);
     if (!own) return cost_of(algorithm);
-    return refusal_of_any(algorithm).empty() ? own->cost(*this)
-                                             : std::numeric_limits<double>::infinity();
+    // Most have no estimate, and need not be asked whether they can do it.
+    const double cycles = own->cost(*this);
+    return std::isfinite(cycles) && refusal_of_any(algorithm).empty()
+               ? cycles
+               : std::numeric_limits<double>::infinity();
 }
 
 std::size_t Problem::workspace_bytes(std::string_view algorithm) const {
