@@ -84,23 +84,21 @@ def library_of(path: Path, op: str) -> Path:
         raise unknown_name("operation of a C++ algorithm", op, operations())
     text = path.read_text()
     _check_text(path, text, op)
-    compiler = _compiler()
+    command = compiler()
     level: str = _core.isa
-    options = [*compiler, *FLAGS, *LEVELS[level]]
-    key = _digest(
-        (repr(options), _state_of(compiler[0]), _headers(), op, str(path.resolve()), text)
-    )
+    options = [*command, *FLAGS, *LEVELS[level]]
+    key = digest((repr(options), _state_of(command[0]), _headers(), op, str(path.resolve()), text))
     folder = cache.folder() / "compiled" / key
     met = folder / "includes.json"
     known = _unchanged(met)
     # Another name for each text, as a process loads a name once.
-    if known is not None and (library := folder / f"{_digest([known])}.so").exists():
+    if known is not None and (library := folder / f"{digest([known])}.so").exists():
         return library
     with tempfile.TemporaryDirectory(prefix="ai3-") as made:
         built, included = _compile(Path(made), path, op, options)
-        text = json.dumps({str(name): _digest([name.read_text()]) for name in included})
+        text = json.dumps({str(name): digest([name.read_text()]) for name in included})
         folder.mkdir(parents=True, exist_ok=True)
-        library = folder / f"{_digest([text])}.so"
+        library = folder / f"{digest([text])}.so"
         # Whole or not at all, whoever else compiles the same.
         for target, content in ((library, built.read_bytes()), (met, text.encode())):
             part = folder / f"{target.name}.{os.getpid()}"
@@ -120,7 +118,7 @@ def _check_text(path: Path, text: str, op: str) -> None:
     )
 
 
-def _compiler() -> list[str]:
+def compiler() -> list[str]:
     if own := os.environ.get("CXX"):
         command = shlex.split(own)
         if shutil.which(command[0]) is None:
@@ -152,7 +150,7 @@ def _compile(folder: Path, path: Path, op: str, options: Sequence[str]) -> tuple
     }
 
     def make(target: Path) -> str:
-        return _run([*options, *include, "-c", *parts[target], "-o", str(target)])
+        return run([*options, *include, "-c", *parts[target], "-o", str(target)])
 
     with ThreadPoolExecutor() as pool:
         messages = [message for message in pool.map(make, parts) if message]
@@ -160,14 +158,14 @@ def _compile(folder: Path, path: Path, op: str, options: Sequence[str]) -> tuple
         library = folder / "algorithm.so"
         objects = [str(target) for target in parts]
         undefined = [] if sys.platform == "darwin" else ["-Wl,-z,defs"]
-        message = _run([*options, "-shared", *undefined, *objects, "-o", str(library)])
+        message = run([*options, "-shared", *undefined, *objects, "-o", str(library)])
         messages = [message] if message else []
     if messages:
         raise CompileError(path, _own_lines_first("\n".join(messages), path))
     return library, _included(depends, [folder, PACKAGE])
 
 
-def _run(command: Sequence[str]) -> str:
+def run(command: Sequence[str]) -> str:
     """What a compiler says where it fails."""
     ran = subprocess.run(command, capture_output=True, text=True)
     return (ran.stderr or ran.stdout or f"exit status {ran.returncode}") if ran.returncode else ""
@@ -196,7 +194,7 @@ def _unchanged(met: Path) -> str | None:
     try:
         text = met.read_text()
         known: dict[str, str] = json.loads(text)
-        same = all(_digest([Path(name).read_text()]) == was for name, was in known.items())
+        same = all(digest([Path(name).read_text()]) == was for name, was in known.items())
         return text if same else None
     except (OSError, ValueError):
         return None
@@ -209,7 +207,7 @@ def _headers() -> str:
         for folder in ("csrc/core", "csrc/kernels", "csrc/plugin", "csrc/ops")
         for path in sorted((PACKAGE / folder).rglob("*.?pp"))
     ]
-    return _digest(newest)
+    return digest(newest)
 
 
 def _state_of(program: str) -> str:
@@ -218,7 +216,7 @@ def _state_of(program: str) -> str:
     return f"{path} {state.st_size} {state.st_mtime_ns}"
 
 
-def _digest(texts: Iterable[str]) -> str:
+def digest(texts: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for text in texts:
         digest.update(text.encode())

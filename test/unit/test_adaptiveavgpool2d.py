@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ai3 import _core
+from test.compare import in_own_dtype
 from test.unit.checks import check_algorithms, make_problem, run_keeping_layout
 
-ALGORITHMS = _core.algorithms()["adaptiveavgpool2d"]
+ALGORITHMS = in_own_dtype(_core.algorithms()["adaptiveavgpool2d"])
 DTYPES = [torch.float32, torch.float64]
 
 CASES: dict[str, tuple[tuple[int, ...], Any]] = {

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from ai3 import _core
+from test.compare import in_own_dtype
 from test.unit.checks import check_algorithms, make_problem, run_in_place
 
-ALGORITHMS = _core.algorithms()["relu"]
+ALGORITHMS = in_own_dtype(_core.algorithms()["relu"])
 DTYPES = [torch.float32, torch.float64]
 
 
