@@ -1,0 +1,1 @@
+"""The core on aarch64: cross-compiled, and checked under an emulator (`./run aarch64`)."""
