@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ai3 import SUPPORTED_ALGORITHMS
+from ai3.ops import ON_CPU
 
 
 def algorithms_of(op: str, asked: Iterable[str] | None) -> list[str]:
     """Those that were asked for and the operation has, all of its own where none were: a name that
     only another operation has is passed over."""
-    own = SUPPORTED_ALGORITHMS[op]
+    own = ON_CPU[op]
     return own if asked is None else [name for name in asked if name in own]
 
 

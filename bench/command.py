@@ -14,6 +14,7 @@ from rich.console import Console, RenderableType
 
 import ai3._core
 from ai3 import machine as machines
+from ai3.ops import ON_CPU
 from ai3.progress import progress
 from bench import matrix, measure, report
 from bench.case import Case, Result
@@ -140,7 +141,7 @@ def _parse(
 
         return parse
 
-    algorithms = dict.fromkeys(name for op in ai3.SUPPORTED_ALGORITHMS.values() for name in op)
+    algorithms = dict.fromkeys(name for op in ON_CPU.values() for name in op)
     parser = argparse.ArgumentParser(prog=program)
     parser.add_argument("--threads", type=int, help="as torch.set_num_threads takes them")
     parser.add_argument("--seconds", type=float, help="for each side of each case")
@@ -167,7 +168,7 @@ def _parse(
         options.seconds = 0.05 if options.set else 1.0
     if options.set and not options.algorithms:
         # The tiles of Winograd are seen where they are asked for, plain 'winograd' takes the best.
-        known = ai3.SUPPORTED_ALGORITHMS[op or "conv2d"]
+        known = ON_CPU[op or "conv2d"]
         options.algorithms = [name for name in known if not name.startswith("winograd ")]
     if op not in (None, "conv2d"):
         options.set = [f"{op}, {group}" for group in options.set]

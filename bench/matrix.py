@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 
-import ai3
+from ai3.ops import ON_CPU
 from bench.case import Result
 
 # What fits beside a case's name, its count and torch's time in 80 columns.
@@ -130,7 +130,7 @@ def _ratio(result: Result) -> float:
 def _columns(results: Sequence[Result]) -> Iterator[list[str]]:
     """The algorithms, as many as go into one table; tables of about one size."""
     sides = {result.side for result in results}
-    names = [name for name in ai3.SUPPORTED_ALGORITHMS["conv2d"] if name in sides]
+    names = [name for name in ON_CPU["conv2d"] if name in sides]
     tables = -(-len(names) // COLUMNS)
     for i in range(tables):
         yield names[len(names) * i // tables : len(names) * (i + 1) // tables]

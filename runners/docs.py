@@ -1,16 +1,39 @@
-"""The table of algorithms in the README: `python -m runners.docs` writes it anew."""
+"""The table of operations, algorithms and platforms in the README and the documentation:
+`python -m runners.docs` writes it anew."""
 
-import ai3
+from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.platforms import places_of, registered
 from runners.stub import ROOT
 
-README = ROOT / "README.md"
-BEGIN = "<!-- algorithms: written by `python -m runners.docs` from the registry -->\n"
+FILES = [ROOT / "README.md", ROOT / "docs/platforms.md"]
+BEGIN = "<!-- algorithms: written by `python -m runners.docs` from the registries -->\n"
 END = "<!-- end of algorithms -->"
+
+TITLES = {"cpu": "CPU", "cuda": "CUDA", "sycl": "SYCL", "mps": "Metal/MPS"}
 
 
 def table() -> str:
-    rows = [f"| `{op}` | {', '.join(names)} |" for op, names in ai3.SUPPORTED_ALGORITHMS.items()]
-    return "\n".join(["| operation | algorithms |", "| --- | --- |", *rows]) + "\n"
+    """A row for each algorithm of an operation, or for several that are on the same platforms;
+    operations that are alike in all share their rows, those of most come last."""
+    platforms = ["cpu", *(platform.name for platform in registered())]
+    rows = [
+        f"| operation | algorithm | {' | '.join(TITLES.get(p, p) for p in platforms)} |",
+        f"| --- | --- |{' :---: |' * len(platforms)}",
+    ]
+    alike: dict[str, tuple[dict[str, list[str]], list[str]]] = {}
+    for op, names in SUPPORTED_ALGORITHMS.items():
+        together: dict[str, list[str]] = {}
+        for name in names:
+            places = places_of(op, name)
+            marks = " | ".join("✓" if place in places else "" for place in platforms)
+            together.setdefault(marks, []).append(name)
+        alike.setdefault(repr(together), (together, []))[1].append(op)
+    for together, ops in sorted(alike.values(), key=lambda pair: len(pair[1])):
+        first = ", ".join(f"`{op}`" for op in ops)
+        for marks, names in together.items():
+            rows.append(f"| {first} | {', '.join(names)} | {marks} |")
+            first = ""
+    return "\n".join(rows) + "\n"
 
 
 def generate(text: str) -> str:
@@ -19,4 +42,5 @@ def generate(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(generate(README.read_text()))
+    for file in FILES:
+        file.write_text(generate(file.read_text()))

@@ -15,6 +15,7 @@ import torch
 import ai3
 from ai3.columns import plain
 from ai3.machine import State, Watch
+from ai3.ops import ON_CPU
 from ai3.validation import shapes
 from bench import measure, report
 from bench.case import Result
@@ -163,7 +164,7 @@ class TestCommand:
         assert document["machine"]["threads"] == torch.get_num_threads()
         results = [Result(**row) for row in document["results"]]
         sides = {result.side for result in results}
-        assert {"torch", *ai3.SUPPORTED_ALGORITHMS["relu"]} <= sides
+        assert {"torch", *ON_CPU["relu"]} <= sides
         for result in results:
             assert result.seconds > 0
             assert result.side in ran.stdout
@@ -188,9 +189,9 @@ class TestCommand:
     def test_all_algorithms_of_whatever_operation(self, op: str) -> None:
         from bench import layers
 
-        every = dict.fromkeys(name for names in ai3.SUPPORTED_ALGORITHMS.values() for name in names)
+        every = dict.fromkeys(name for names in ON_CPU.values() for name in names)
         case = next(layers.cases(op, list(every)))
-        own = ai3.SUPPORTED_ALGORITHMS.get(op, ai3.SUPPORTED_ALGORITHMS["conv2d"])
+        own = ON_CPU.get(op, ON_CPU["conv2d"])
         assert case.sides.keys() - set(case.baseline) <= set(own)
 
     def test_every_layer_has_cases(self) -> None:
@@ -214,7 +215,7 @@ class TestCommand:
     def test_network(self) -> None:
         ran = bench("bench.swap_conv2d.squeezenet")
         assert ran.returncode == 0, ran.stderr
-        for side in ("torch", *ai3.SUPPORTED_ALGORITHMS["conv2d"]):
+        for side in ("torch", *ON_CPU["conv2d"]):
             assert side in ran.stdout
 
     @pytest.mark.thorough

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import ai3
 from ai3.explanation.explanation import Explanation
 from ai3.explanation.roofline import COMPUTE, MEMORY, Roofline, roofline
+from ai3.ops import ON_CPU
 
 CHAPTER = (Path(__file__).parent.parent / "docs/explain.md").read_text()
 
@@ -108,7 +109,7 @@ def test_memory_is_what_the_algorithm_holds(network: nn.Module) -> None:
 def test_every_other_algorithm_or_why_not(network: nn.Module) -> None:
     layers = by_name(explained(network, {"conv2d": "direct"}))
     others = {a.algorithm: a for a in layers["short"].alternatives}
-    own = set(ai3.SUPPORTED_ALGORITHMS["conv2d"]) - {"default", "guess", "default bf16", "custom"}
+    own = set(ON_CPU["conv2d"]) - {"default", "guess", "default bf16", "custom"}
     assert others.keys() == own - {"direct"}
     assert "3x3" in others["winograd"].refusal and others["winograd"].ms is None
     assert others["gemm"].ms > 0 and others["gemm"].source == "estimated"

@@ -9,6 +9,8 @@ import pytest
 
 import ai3
 from ai3 import _core
+from ai3.ops import ON_CPU
+from ai3.platforms import names as names_on_platforms
 from ai3.platforms.sycl import opencl
 from runners import docs, stub
 
@@ -117,7 +119,7 @@ def test_stub_of_the_core_is_up_to_date() -> None:
 
 
 def test_copies_of_the_core_have_the_same_algorithms() -> None:
-    assert _core.algorithms() == ai3.SUPPORTED_ALGORITHMS
+    assert _core.algorithms() == ON_CPU
     assert set(ai3.SUPPORTED_ALGORITHMS) >= {
         "conv2d",
         "linear",
@@ -128,6 +130,16 @@ def test_copies_of_the_core_have_the_same_algorithms() -> None:
         "flatten",
     }
     assert all(names[-1] == "default" for names in ai3.SUPPORTED_ALGORITHMS.values())
+
+
+def test_algorithms_of_all_platforms_are_supported() -> None:
+    assert set(ai3.SUPPORTED_ALGORITHMS["conv2d"]) >= {
+        *("direct", "smm", "winograd", "gemm", "implicit gemm", "implicit precomp gemm"),
+        *("guess", "mps", "metal", "default"),
+    }
+    for op, names in ai3.SUPPORTED_ALGORITHMS.items():
+        assert len(set(names)) == len(names)
+        assert set(names) >= {*ON_CPU[op], *names_on_platforms(op)}
 
 
 def test_platforms_that_are_not_there_are_not_claimed() -> None:
@@ -142,7 +154,7 @@ def test_measured_peak_is_plausible() -> None:
 
 
 def test_readme_trains_and_restores() -> None:
-    section = docs.README.read_text().partition("## Train and compile")[2]
+    section = docs.FILES[0].read_text().partition("## Train and compile")[2]
     snippet = section.partition("```python")[2].partition("```")[0]
     names: dict[str, Any] = {}
     exec(snippet, names)
@@ -150,6 +162,12 @@ def test_readme_trains_and_restores() -> None:
     assert names["network"][0].weight.grad.abs().sum() > 0
 
 
+def test_platforms_are_told_as_they_are() -> None:
+    text = docs.FILES[1].read_text()
+    exec(text.partition("```python")[2].partition("```")[0], {})
+
+
 def test_readme_tells_the_registrys_algorithms() -> None:
-    text = docs.README.read_text()
-    assert text == docs.generate(text), "run python -m runners.docs"
+    for file in docs.FILES:
+        text = file.read_text()
+        assert text == docs.generate(text), f"run python -m runners.docs, for {file.name}"

@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 import ai3
-from ai3.ops import ALGORITHMS_OF
+from ai3.ops import ALGORITHMS_OF, ON_CPU
 from ai3.torch import layer
 from ai3.torch.modules import KINDS
 from test.compare import in_own_dtype
@@ -25,7 +25,7 @@ def dims_of(kind: str) -> int:
 
 
 def algorithms_of(kind: str) -> list[str]:
-    names = ai3.SUPPORTED_ALGORITHMS[ALGORITHMS_OF.get(kind, kind)]
+    names = ON_CPU[ALGORITHMS_OF.get(kind, kind)]
     return [name for name in in_own_dtype(names) if name != "custom"]
 
 

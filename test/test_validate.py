@@ -15,7 +15,7 @@ import pytest
 
 import ai3
 from ai3.commands import main
-from ai3.ops import LAYOUTS
+from ai3.ops import LAYOUTS, ON_CPU
 from ai3.validation import shapes, speed, trial, validate
 
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -264,7 +264,7 @@ def test_the_memory_of_inputs_and_weights() -> None:
         assert kind in {fault.kind for fault in found.faults}
 
 
-@pytest.mark.parametrize("op", [op for op in ai3.SUPPORTED_ALGORITHMS if "conv2d" not in op])
+@pytest.mark.parametrize("op", [op for op in ON_CPU if "conv2d" not in op])
 def test_every_operation(op: str) -> None:
     found = validate.validate(op, "direct", examples=100, most=200)
     assert not found.wrong and found.right > 2, str(found)
@@ -407,7 +407,7 @@ def test_the_command_on_python_files_and_names(
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("algorithm", ai3.SUPPORTED_ALGORITHMS["conv2d"])
+@pytest.mark.parametrize("algorithm", ON_CPU["conv2d"])
 def test_convolutions_take_at_most_two_minutes(algorithm: str) -> None:
     start = time.monotonic()
     found = ai3.validate("conv2d", algorithm)

@@ -15,7 +15,7 @@ from ai3.compiled import include_dir
 from ai3.model import Model
 from ai3.ops import SUPPORTED_ALGORITHMS
 from ai3.plan import Plan, load_plan, taken
-from ai3.platforms import is_available, platforms, sycl
+from ai3.platforms import is_available, list_supported, platforms, sycl
 from ai3.selector import AlgorithmicSelector, Conv2dAlgorithms
 from ai3.tuning import tune
 from ai3.tuning.tuned import Tuned
@@ -405,4 +405,5 @@ def using_mps_and_metal() -> bool:
 
 _core.measure_by(tuning.opened)
 sycl.add_to_core()
+list_supported()
 algorithms.load_installed()

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ai3 import _core, compiled
 from ai3.errors import unknown_name
-from ai3.ops import LAYOUTS, SUPPORTED_ALGORITHMS
+from ai3.ops import LAYOUTS, ON_CPU, SUPPORTED_ALGORITHMS
 from ai3.problem import Problem
 
 A = TypeVar("A")
@@ -160,7 +160,7 @@ def remove_algorithm(op: str, name: str) -> None:
 
 def has_own(op: str) -> bool:
     """Whether an operation has algorithms that are not ai3's, which "default" may stand for."""
-    return "custom" in SUPPORTED_ALGORITHMS[op] or any(of == op for of, _ in REGISTERED)
+    return "custom" in ON_CPU[op] or any(of == op for of, _ in REGISTERED)
 
 
 def load_installed() -> None:
@@ -212,7 +212,10 @@ def layouts_of(maker: Any) -> list[str]:
 
 
 def _refresh() -> None:
-    SUPPORTED_ALGORITHMS.update(_core.algorithms())
+    from ai3.platforms import list_supported  # which asks this module
+
+    ON_CPU.update(_core.algorithms())
+    list_supported()
 
 
 def _origin(maker: Any) -> str:

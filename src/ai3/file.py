@@ -16,7 +16,7 @@ from ai3.errors import FileError, unknown_name
 from ai3.graph import Expression, Graph, Node, Plain, Record
 from ai3.graph.expression import ARRAYS, FUNCTIONS, TAKE_TEXT, reads
 from ai3.graph.graph import CONSTANT, FOREIGN, KINDS, PRECISIONS
-from ai3.ops import OPERATIONS, REQUIRED, SUPPORTED_ALGORITHMS, Operation
+from ai3.ops import ON_CPU, OPERATIONS, REQUIRED, Operation
 from ai3.selector import check_algorithm
 
 FORMAT = 1
@@ -192,7 +192,7 @@ def _decode_document(document: Any, arrays: Arrays) -> tuple[Graph, str]:
 
 def _with_known(graph: Graph, unsupported: str, instead: str) -> tuple[Graph, str]:
     """The graph with algorithms that there are."""
-    names = {name for algorithms in SUPPORTED_ALGORITHMS.values() for name in algorithms}
+    names = {name for algorithms in ON_CPU.values() for name in algorithms}
     if unsupported not in {"raise", *names}:
         if instead == "raise":
             raise _Damage(f"it has unsupported={unsupported!r}, which this ai3 does not know")
@@ -200,7 +200,7 @@ def _with_known(graph: Graph, unsupported: str, instead: str) -> tuple[Graph, st
     unknown = {
         node.name: (node.algorithm, node.op)
         for node in graph.nodes
-        if node.op != CONSTANT and node.algorithm not in SUPPORTED_ALGORITHMS[node.op]
+        if node.op != CONSTANT and node.algorithm not in ON_CPU[node.op]
     }
     if unknown and instead == "raise":
         missing = ", ".join(f"{name!r} of {op}" for name, op in sorted(set(unknown.values())))

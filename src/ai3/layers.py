@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from ai3 import _core, arrays
+from ai3.errors import UnsupportedAlgorithmError
 from ai3.ops import OPERATIONS
+from ai3.platforms import why_not_on_cpu
 from ai3.selector import check_algorithm
 
 IntOrPair = int | Sequence[int]
@@ -31,6 +33,8 @@ class Layer:
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
         self.algorithm = check_algorithm(self.op, algorithm)
+        if reason := why_not_on_cpu(self.op, algorithm):
+            raise UnsupportedAlgorithmError([(type(self).__name__, algorithm, reason)])
         self.attributes = dict(attributes or {})
         self.weights = tuple(None if w is None else arrays.to_numpy(w, copy=True) for w in weights)
         self._call = self._make_call()

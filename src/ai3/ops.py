@@ -14,8 +14,11 @@ REQUIRED = object()
 LAYOUTS = ("dense", "blocked", "channels_last")
 """In which the elements of images may lie."""
 
-SUPPORTED_ALGORITHMS: dict[str, list[str]] = _core.algorithms()
-"""The operations and the algorithms of each, from the core's registry."""
+ON_CPU: dict[str, list[str]] = _core.algorithms()
+"""The operations and the algorithms of each on this processor, from the core's registry."""
+
+SUPPORTED_ALGORITHMS: dict[str, list[str]] = {op: [*names] for op, names in ON_CPU.items()}
+"""The operations and the algorithms of each, on this processor or any platform, "default" last."""
 
 ALGORITHMS_OF = {
     **dict.fromkeys(("conv1d", "conv3d"), "conv2d"),

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 import ai3
+from ai3.ops import ON_CPU
 from test.compare import assert_close, fits, in_own_dtype, is_too_large, met
 from test.conftest import Case
 
-ALGORITHMS = in_own_dtype(ai3.SUPPORTED_ALGORITHMS["conv2d"])
+ALGORITHMS = in_own_dtype(ON_CPU["conv2d"])
 
 
 def ran(model: ai3.Model, sample: torch.Tensor) -> dict[str, str]:
@@ -72,7 +73,7 @@ def test_profile_tells_every_layer(network: Case, default_model: ai3.Model) -> N
     assert tuple(steps[-1].shape) == tuple(network.expected.shape)
     for step in steps:
         assert step.ms >= 0
-        assert step.algorithm in ai3.SUPPORTED_ALGORITHMS[step.op]
+        assert step.algorithm in ON_CPU[step.op]
     linear = {step.name for step in steps if step.op == "linear"}
     # Those of attention are functions, or modules that are not called.
     modules = dict(network.module.named_modules())

@@ -9,10 +9,11 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import ai3
+from ai3.ops import ON_CPU
 from test.compare import assert_close, fits, in_own_dtype, is_too_large, met
 from test.conftest import Case
 
-ALGORITHMS = in_own_dtype(ai3.SUPPORTED_ALGORITHMS["conv2d"])
+ALGORITHMS = in_own_dtype(ON_CPU["conv2d"])
 
 
 def convolutions(module: nn.Module) -> list[nn.Conv2d]:

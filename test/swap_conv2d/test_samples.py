@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import ai3
 from ai3.errors import UnsupportedAlgorithmError
+from ai3.ops import ON_CPU
 from test.unit.test_conv2d import error_factor
 
 pytest.importorskip("expecttest")  # of torch's own test tools
@@ -17,7 +18,7 @@ from torch.testing._internal.common_methods_invocations import op_db
 from test.compare import in_own_dtype
 
 (OP,) = (op for op in op_db if op.name == "nn.functional.conv2d")
-ALGORITHMS = in_own_dtype(ai3.SUPPORTED_ALGORITHMS["conv2d"])
+ALGORITHMS = in_own_dtype(ON_CPU["conv2d"])
 
 
 def module_of(weight: Tensor, bias: Tensor | None, options: dict[str, Any]) -> nn.Conv2d:

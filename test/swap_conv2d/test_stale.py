@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import ai3
-from ai3 import SUPPORTED_ALGORITHMS as ALGORITHMS
+from ai3.ops import ON_CPU as ALGORITHMS
 from test.compare import in_own_dtype
 
 BUILT_IN = [name for name in in_own_dtype(ALGORITHMS["conv2d"]) if name != "custom"]

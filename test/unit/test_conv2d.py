@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ai3 import SUPPORTED_ALGORITHMS, _core, layers
+from ai3 import _core, layers
+from ai3.ops import ON_CPU
 from ai3.validation import convolutions
 from ai3.validation.case import Case as Given
 from ai3.validation.trial import ERROR_FACTORS
 from test.compare import in_own_dtype
 from test.unit.checks import LAYOUTS, Drawn, assert_within, make_problem, run_in_layout
 
-ALGORITHMS = in_own_dtype(SUPPORTED_ALGORITHMS["conv2d"])
+ALGORITHMS = in_own_dtype(ON_CPU["conv2d"])
 DTYPES = [torch.float32, torch.float64]
 
 

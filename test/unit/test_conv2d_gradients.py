@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ai3 import SUPPORTED_ALGORITHMS, _core
+from ai3 import _core
+from ai3.ops import ON_CPU
 from ai3.validation.convolutions import MORE_CONVOLUTIONS
 from test.unit.checks import assert_within, make_problem
 from test.unit.test_conv2d import CASES, DTYPES, Case, error_factor, problems
 
-GRAD_INPUT = SUPPORTED_ALGORITHMS["conv2d_grad_input"]
-GRAD_WEIGHT = SUPPORTED_ALGORITHMS["conv2d_grad_weight"]
+GRAD_INPUT = ON_CPU["conv2d_grad_input"]
+GRAD_WEIGHT = ON_CPU["conv2d_grad_weight"]
 
 ALL_CASES = CASES | {name: Case.of(case) for name, case in MORE_CONVOLUTIONS.items()}
 
@@ -150,7 +151,7 @@ def test_threads_do_not_change_the_result(name: str) -> None:
         ("input", [grad], [weight], {"input_size": case.input[-2:]}),
         ("weight", [x, grad], [], {"kernel_size": case.kernel}),
     ):
-        for algorithm in SUPPORTED_ALGORITHMS[f"conv2d_grad_{op}"]:
+        for algorithm in ON_CPU[f"conv2d_grad_{op}"]:
             one, three = (
                 make_problem(
                     _core, f"conv2d_grad_{op}", inputs, weights, n, **case.attributes, **more

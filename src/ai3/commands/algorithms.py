@@ -1,6 +1,6 @@
 """`ai3 algorithms`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -8,6 +8,7 @@ import ai3
 from ai3.algorithms import REGISTERED
 from ai3.commands.output import Json, show, show_json
 from ai3.errors import near
+from ai3.platforms import places_of
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,7 +21,8 @@ def algorithms(
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the operations, the algorithms of each, and where those that were added come from.
+    """List the operations, the algorithms of each, the platforms that have them, and where those
+    that were added come from.
 
     An algorithm is chosen by its name, as in ai3.swap_conv2d(network, "winograd").
     """
@@ -28,10 +30,11 @@ def algorithms(
         hint = near(op, ai3.SUPPORTED_ALGORITHMS)
         raise ValueError(f"there is no operation {op!r}{hint}: `ai3 algorithms` lists them")
     chosen = [op] if op else list(ai3.SUPPORTED_ALGORITHMS)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "operation": op,
             "algorithm": name,
+            "on": places_of(op, name),
             "from": REGISTERED[op, name].origin if (op, name) in REGISTERED else "ai3",
         }
         for op in chosen
@@ -43,12 +46,17 @@ def algorithms(
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("operation", "algorithm", "from"):
+    for heading in ("operation", "algorithm", "on", "from"):
         table.add_column(heading, overflow="fold")
     for op in chosen:
-        own = [row["algorithm"] for row in rows if row["operation"] == op and row["from"] == "ai3"]
-        table.add_row(op, ", ".join(own), "ai3")
+        together: dict[tuple[str, str], list[str]] = {}
         for row in rows:
-            if row["operation"] == op and row["from"] != "ai3":
-                table.add_row("", row["algorithm"], row["from"])
+            if row["operation"] == op:
+                together.setdefault((", ".join(row["on"]), row["from"]), []).append(
+                    row["algorithm"]
+                )
+        first = op
+        for (places, origin), names in together.items():
+            table.add_row(first, ", ".join(names), places, origin)
+            first = ""
     show(table)

@@ -14,7 +14,7 @@ from ai3.graph.compile import Compiled
 from ai3.graph.graph import CONSTANT, Graph, Node
 from ai3.graph.specialize import problem_of
 from ai3.graph.weights import WeightStore
-from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.ops import ON_CPU
 from ai3.tuning.database import Row, preferred
 
 NARROW = " bf16"
@@ -86,7 +86,7 @@ def alternatives(
                 yield Alternative(name, ms, ESTIMATED, ran.ms - ms)
 
     found = []
-    for name in SUPPORTED_ALGORITHMS[asked.op]:
+    for name in ON_CPU[asked.op]:
         if name == ran.algorithm or asked.resolve(name) != name:
             continue
         if refusal := asked.refusal(name):

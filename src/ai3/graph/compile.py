@@ -17,6 +17,7 @@ from ai3.graph.graph import CONSTANT, Graph, Node
 from ai3.graph.resize import Resizable, Stages, scheduled
 from ai3.graph.specialize import problem_of, specialize
 from ai3.graph.weights import WeightStore
+from ai3.platforms import why_not_on_cpu
 
 PASSES: tuple[Callable[[Graph, WeightStore], Graph], ...] = (
     fold_constants,
@@ -55,11 +56,17 @@ def _chosen(
         problem = problems.get(node.name)
         if problem is None:
             continue
-        algorithm, resolved = node.algorithm, problem.resolve(node.algorithm)
-        reason = problem.refusal(resolved)
-        if reason and unsupported != "raise":
-            algorithm, resolved = unsupported, problem.resolve(unsupported)
+        algorithm = resolved = node.algorithm
+        reason = why_not_on_cpu(node.op, algorithm)
+        if not reason:
+            resolved = problem.resolve(algorithm)
             reason = problem.refusal(resolved)
+        if reason and unsupported != "raise":
+            algorithm = resolved = unsupported
+            reason = why_not_on_cpu(node.op, algorithm)
+            if not reason:
+                resolved = problem.resolve(algorithm)
+                reason = problem.refusal(resolved)
         if reason:
             refusals.append((node.label, algorithm, reason))
         chosen[node.name] = algorithm, resolved

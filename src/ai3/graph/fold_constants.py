@@ -7,7 +7,7 @@ import numpy as np
 from ai3.graph.graph import CONSTANT, FOREIGN, Graph
 from ai3.graph.specialize import problem_of
 from ai3.graph.weights import WeightStore
-from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.ops import ON_CPU
 from ai3.report import operations_of
 
 LARGEST = 1 << 24
@@ -32,7 +32,7 @@ def fold_constants(graph: Graph, weights: WeightStore) -> Graph:
         ):
             problem = problem_of(node, graph.specs, weights)
             if operations_of(node, problem) <= LONGEST:
-                known = node.algorithm in SUPPORTED_ALGORITHMS[node.op]
+                known = node.algorithm in ON_CPU[node.op]
                 algorithm = node.algorithm if known else "default"
                 result = problem.run(algorithm, *(arrays[name] for name in node.inputs))
                 array = np.array(result.numpy())

@@ -14,7 +14,7 @@ from ai3.graph.bounds import Budget
 from ai3.graph.graph import CONSTANT, KINDS, Graph, Node
 from ai3.graph.program import Composer, literal, program_of
 from ai3.graph.weights import WeightStore
-from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.ops import ON_CPU
 
 
 def specialize(graph: Graph, inputs: Sequence[_core.Spec], weights: WeightStore) -> Graph:
@@ -153,7 +153,7 @@ def fusible(node: Node, specs: Mapping[str, _core.Spec], weights: WeightStore) -
     """Whether passes may fuse a node with others: no algorithm of the user's does it."""
     if node.algorithm == "default" and not has_own(node.op):
         return True  # without asking for what it stands
-    if node.algorithm not in SUPPORTED_ALGORITHMS[node.op]:
+    if node.algorithm not in ON_CPU[node.op]:
         return True  # a platform's, which has the rest done by others
     return problem_of(node, specs, weights).fusible(node.algorithm)
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from ai3.errors import unknown_name
-from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.ops import ON_CPU, SUPPORTED_ALGORITHMS
 from ai3.platforms.platform import Platform
 
 _platforms: dict[str, Platform] = {}
@@ -60,15 +60,49 @@ def devices_of(op: str, algorithm: str) -> list[str]:
     return [p.device for p in registered() if algorithm in p.algorithms(op)]
 
 
+def places_of(op: str, algorithm: str) -> list[str]:
+    """The platforms that have an algorithm of this name, "cpu" among them; "default" is on all that
+    have any."""
+    places = ["cpu"] if algorithm in ON_CPU[op] else []
+    for platform in registered():
+        known = platform.algorithms(op)
+        if algorithm in known or (algorithm == "default" and known):
+            places.append(platform.name)
+    return places
+
+
 def names(op: str) -> list[str]:
     """The algorithms of an operation on all platforms."""
     return list(dict.fromkeys(name for p in registered() for name in p.algorithms(op)))
 
 
+def list_supported() -> None:
+    """Bring `SUPPORTED_ALGORITHMS` up to date."""
+    for op, own in ON_CPU.items():
+        known = dict.fromkeys([*own, *names(op)])
+        known.pop("default", None)
+        SUPPORTED_ALGORITHMS[op] = [*known, "default"]
+
+
+def no_such(op: str, name: str, device: str) -> str:
+    """Why an algorithm of a name cannot do anything on a type of devices for which there is no such
+    one: where there is, as a clause."""
+    places = devices_of(op, name)
+    if name in ON_CPU.get(op, ()):
+        places = ["cpu", *places]
+    where = " and ".join(places)
+    return f"it runs on {where}, not on {device}" if where else f"{device} has no such algorithm"
+
+
+def why_not_on_cpu(op: str, name: str) -> str:
+    """Why this processor has no algorithm of a name; empty where it has."""
+    return "" if name in ON_CPU[op] else no_such(op, name, "cpu")
+
+
 def algorithms_on(device: str, op: str) -> list[str]:
     """The algorithms of an operation that a type of devices has, "default" among them."""
     if device == "cpu":
-        return SUPPORTED_ALGORITHMS[op]
+        return ON_CPU[op]
     platform = platform_of(device)
     return ["default", *platform.algorithms(op)] if platform is not None else []
 
@@ -96,11 +130,13 @@ def add_algorithm(platform: str, op: str, name: str, maker: Any) -> None:
     Raises ValueError for a platform that there is not or the name of one of its own algorithms.
     """
     _named(platform).add_brought(op, name, maker)
+    list_supported()
 
 
 def remove_algorithm(platform: str, op: str, name: str) -> None:
     """Take back what `add_algorithm` added. Raises ValueError where it added none."""
     _named(platform).remove_brought(op, name)
+    list_supported()
 
 
 def _named(name: str) -> Platform:

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from ai3 import _core
-from ai3.ops import SUPPORTED_ALGORITHMS
-from ai3.platforms import activations, borders, devices_of, epilogue
+from ai3.platforms import activations, borders, epilogue, no_such
 from ai3.platforms.platform import Algorithm, Platform, Run
 from ai3.problem import Problem
 
@@ -194,16 +193,6 @@ class Task:
 
 def _zeros(inputs: Sequence[Any], output: Any, workspace: Any) -> Any:
     return output.zero_()
-
-
-def no_such(op: str, name: str, device: str) -> str:
-    """Why an algorithm of a name cannot do anything on a type of devices for which there is no such
-    one: where there is, as a clause."""
-    places = devices_of(op, name)
-    if name in SUPPORTED_ALGORITHMS.get(op, ()):
-        places = ["cpu", *places]
-    where = " and ".join(places)
-    return f"it runs on {where}, not on {device}" if where else f"{device} has no such algorithm"
 
 
 def _batched(array: Array) -> Array:

@@ -19,8 +19,8 @@ from ai3.errors import (
     UnsupportedAlgorithmError,
     unknown_name,
 )
-from ai3.ops import SUPPORTED_ALGORITHMS
-from ai3.platforms.task import Task, no_such
+from ai3.platforms import why_not_on_cpu
+from ai3.platforms.task import Task
 from ai3.selector import (
     CONVOLUTIONS,
     AlgorithmicSelector,
@@ -286,8 +286,8 @@ def _refusal(kind: type[Swapped], candidate: Candidate, choice: Choice) -> tuple
         names = [str(t.dtype).removeprefix("torch.") for t in (weight, bias)]
         return first, f"its weights are {names[0]} but its bias is {names[1]}"
     for algorithm, asked in kind.problems(module, choice, candidate.input_shape):
-        if algorithm not in SUPPORTED_ALGORITHMS[asked.op] and isinstance(asked, _core.Problem):
-            return algorithm, no_such(asked.op, algorithm, "cpu")
+        if isinstance(asked, _core.Problem) and (refused := why_not_on_cpu(asked.op, algorithm)):
+            return algorithm, refused
         if (algorithm != "default" or isinstance(asked, Task)) and (
             refused := asked.refusal(algorithm)
         ):

@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Any
 
 from ai3 import _core, timing
-from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.ops import ON_CPU
 from ai3.validation import shapes
 from ai3.validation.case import Case
 from ai3.validation.cases import SUITES
@@ -137,8 +137,8 @@ def _sides(case: Case, algorithm: str) -> Iterator[tuple[str, Callable[[], Any]]
     specs = [_core.Spec(x.dtype.name, x.shape) for x in inputs]
     held = _core.Weights.of(weights)
     problem = _core.problem(case.op, specs, held, dict(case.attributes))
-    for name in dict.fromkeys((algorithm, *SUPPORTED_ALGORITHMS[case.op])):
-        part = " " in name and name.split()[0] in SUPPORTED_ALGORITHMS[case.op]
+    for name in dict.fromkeys((algorithm, *ON_CPU[case.op])):
+        part = " " in name and name.split()[0] in ON_CPU[case.op]
         if name != algorithm and (part or name == "guess" or not problem.fusible(name)):
             continue
         if not problem.refusal(name):

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ai3 import algorithms
-from ai3.errors import WrongResultError, unknown_name
+from ai3.errors import SelectionError, WrongResultError, unknown_name
 from ai3.ops import LAYOUTS, SUPPORTED_ALGORITHMS
+from ai3.platforms import why_not_on_cpu
 from ai3.validation.case import Case, Randomly
 from ai3.validation.cases import SUITES
 from ai3.validation.shrink import shrunk
@@ -390,6 +391,8 @@ def _loaded(op: str, algorithm: str, file: "str | PathLike[str] | None") -> str 
             algorithms.load_file(path)
         else:
             algorithms.load_algorithm(path, op, algorithm)
+    if algorithm in SUPPORTED_ALGORITHMS[op] and (reason := why_not_on_cpu(op, algorithm)):
+        raise SelectionError(f"algorithm of {op}: {algorithm!r} is not validated: {reason}")
     if algorithm not in SUPPORTED_ALGORITHMS[op]:
         raise unknown_name(f"algorithm of {op}", algorithm, SUPPORTED_ALGORITHMS[op])
     maker = algorithms.REGISTERED.get((op, algorithm))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ai3 import _core
-from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.ops import ON_CPU
 from ai3.platforms import register
 from ai3.platforms.sycl import kernel, opencl
 from ai3.platforms.sycl.kernel import FORMS, Form
@@ -27,7 +27,7 @@ def add_to_core() -> None:
         return
     for form in FORMS:
         _core.add_algorithm(form.op, PREFIX + form.name, False, [], _OnProcessor(form))
-    SUPPORTED_ALGORITHMS.update(_core.algorithms())
+    ON_CPU.update(_core.algorithms())
 
 
 class _NumPy:

@@ -10,8 +10,8 @@ from torch.autograd import forward_ad
 from torch.nn.utils import parametrize
 
 from ai3 import _core
-from ai3.platforms import algorithms_on, platform_of
-from ai3.platforms.task import Array, Task, no_such
+from ai3.platforms import algorithms_on, no_such, platform_of
+from ai3.platforms.task import Array, Task
 from ai3.selector import Choice
 from ai3.torch.device_layer import ON_DEVICE, OnDevice, array_of
 from ai3.torch.layer import Config, Layer, kernel_of, layer_of
