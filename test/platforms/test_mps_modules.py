@@ -1,7 +1,9 @@
 """Networks on Apple's platform: on devices of the tests', with the kernels compiled for this
 processor."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ import ai3
 from ai3.errors import UnsupportedAlgorithmError
 from ai3.platforms import register, unregister
 from ai3.platforms.mps import Mps, shaders
-from test.platforms import device, metal
+from test.platforms import device, metal, mpstest
 
 pytestmark = pytest.mark.skipif(not metal.has_compiler(), reason="needs g++")
 
@@ -23,9 +25,10 @@ class Here(Mps):
 
     name = "mps here"
     device = "mirror"
+    absent = ""
 
     def missing(self) -> str:
-        return ""
+        return self.absent
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +150,50 @@ def test_this_machine_says_why_it_has_none() -> None:
     rows = {row.name: row for row in ai3.platforms()}
     assert not ai3.using_mps_and_metal()
     assert "MPS" in rows["mps"].reason
+
+
+class Residual(nn.Module):
+    """Convolutions that a sum and activations follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.norm(self.first(x)))
+        y = nn.functional.silu(self.second(y) + y)
+        scores: torch.Tensor = self.head(y.mean((2, 3)))
+        return scores
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "smm", "winograd", "implicit gemm", "mps"])
+def test_models_add_and_activate_in_the_kernel(algorithm: str) -> None:
+    module, x = Residual().eval(), torch.randn(2, 3, 10, 9)
+    with torch.no_grad():
+        expected = module(x)
+    model = ai3.swap_backend(module.to("mirror"), {"conv2d": algorithm}, x.shape)
+    LAUNCHED.clear()
+    y = model(x.to("mirror"))
+    assert y.device.type == "mirror"
+    torch.testing.assert_close(y.cpu(), expected, rtol=1e-4, atol=1e-5)
+    each = {"mps": 0, "winograd": 3}.get(algorithm, 1)
+    assert len([name for name in LAUNCHED if "filter" not in name]) == 2 * each
+    nodes = model.graph_for(x.to("mirror")).nodes
+    assert [node.op for node in nodes if node.op in ("conv2d", "add", "silu")] == ["conv2d"] * 2
+
+
+def test_the_run_for_those_who_have_one(
+    here: Here, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "found.json"
+    arguments = ["--device", "mirror", "--cases", "same_", "--networks", "", "--seconds", "0"]
+    assert mpstest.main([*arguments, "--json", str(path)]) == 0, capsys.readouterr().out
+    found = json.loads(path.read_text())
+    assert {row["algorithm"] for row in found["kernels"]} >= {"mps", "metal", "smm", "winograd"}
+    assert len(found["training"]) == 8
+    here.absent = "it is elsewhere"
+    assert mpstest.main(arguments) == 2
+    assert "nothing to test: it is elsewhere" in capsys.readouterr().err
