@@ -1,8 +1,7 @@
 """Our kernels for NVIDIA's GPUs in Triton's interpreter, on the CPU, against the core's reference:
 whatever hyper-parameters, tails, dtypes and layouts."""
 
-from itertools import count
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 import pytest
@@ -13,9 +12,11 @@ from ai3.platforms.cuda import kernels, own
 from ai3.platforms.platform import Algorithm, Platform
 from ai3.validation.case import Case, Randomly
 from ai3.validation.cases import SUITES
+from ai3.validation.convolutions import pair
 from bench.gpu.reference import wrong
 
 OPS = ("conv2d", "conv2d_grad_input", "conv2d_grad_weight", "conv_transpose2d")
+LAYOUTS = ("dense", "channels_last")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
@@ -49,47 +50,49 @@ def check(case: Case, name: str, dtype: str, layout: str) -> bool:
     return found == ""
 
 
-MOST_TAPS = 64
-"""Of kernels that the interpreter is to go through while a person waits."""
+def steps(case: Case, name: str) -> int:
+    """About how many steps of kernels' loops the interpreter takes for it."""
+    held = case.weights[0] if case.weights else None
+    if held is None:  # the gradient by the weight
+        (n, c, *_), (_, k, oh, ow) = ((1,) * (4 - len(x)) + x for x in case.inputs)
+        kernel = case.attributes["kernel_size"]
+        groups = case.attributes.get("groups", 1)
+        tiles = groups * ceil(k / groups / 32) * ceil(c / groups * prod(pair(kernel)) / 32)
+        return tiles * ceil(n * oh * ow / 32)
+    pixels = max(prod(x) // x[-3] for x in case.inputs)
+    groups = case.attributes.get("groups", 1)
+    terms, made = prod(held[1:]), ceil(held[0] / groups)
+    if name == "winograd":  # a program for each channel of some tiles
+        return ceil(pixels / 1024) * (held[0] + held[1]) * 4
+    if name == "smm":
+        return ceil(pixels / 128) * ceil(made / 16) * groups * terms
+    return ceil(pixels / 64) * ceil(made / 64) * groups * ceil(terms / 16)
 
 
-def taps(case: Case) -> int:
-    kernel = case.weights[0][2:] if case.weights else case.attributes["kernel_size"]
-    return prod(kernel)
-
-
-def cases(op: str, name: str) -> list[tuple[str, Case, str, str]]:
+def cases(op: str, name: str) -> list[Any]:
     """Named ones and some at random, each in a dtype and layout such that all pairs are met."""
     suite = SUITES[op]
-    numbers = count()
     drawn = {f"drawn_{i}": suite.draw(Randomly(f"{op} {name} {i}"), op) for i in range(6)}
+    named = {k: case for k, case in {**suite.named, **drawn}.items() if case.elements < 60_000}
     made = []
-    for case_name, case in {**suite.named, **drawn}.items():
-        if case.elements > 60_000:
-            continue
-        i = next(numbers)
-        made.append((case_name, case, DTYPES[i % 4], ("dense", "channels_last")[i // 4 % 2]))
+    for i, (of, case) in enumerate(named.items()):
+        # Without --all one in four of those that are short.
+        quick = i % 4 == len(made) // 4 % 4 and steps(case, name) <= 100
+        made.append(
+            pytest.param(
+                *(op, name, case, DTYPES[i % 3 if i % 5 else 3], LAYOUTS[i // 2 % 2]),
+                id=f"{op}-{name}-{of}",
+                marks=() if quick else pytest.mark.thorough,
+            )
+        )
     return made
 
 
-ALL = [(op, name, *found) for op, name in WAYS for found in cases(op, name)]
-
-
-@pytest.mark.thinned(7)
 @pytest.mark.parametrize(
-    ("op", "name", "of", "case", "dtype", "layout"),
-    [
-        pytest.param(
-            *(op, name, of, case, dtype, layout),
-            id=f"{op}-{name}-{of}-{dtype}-{layout}",
-            marks=[pytest.mark.thorough] if taps(case) > MOST_TAPS else [],
-        )
-        for op, name, of, case, dtype, layout in ALL
-    ],
+    ("op", "name", "case", "dtype", "layout"),
+    [case for op, name in WAYS for case in cases(op, name)],
 )
-def test_equals_the_reference(
-    op: str, name: str, of: str, case: Case, dtype: str, layout: str
-) -> None:
+def test_equals_the_reference(op: str, name: str, case: Case, dtype: str, layout: str) -> None:
     check(case, name, dtype, layout)
 
 
