@@ -9,13 +9,15 @@ FILES = [ROOT / "README.md", ROOT / "docs/platforms.md"]
 BEGIN = "<!-- algorithms: written by `python -m runners.docs` from the registries -->\n"
 END = "<!-- end of algorithms -->"
 
-TITLES = {"cpu": "CPU", "cuda": "CUDA", "sycl": "SYCL", "mps": "Metal/MPS"}
+TITLES = {"cpu": "CPU", "cuda": "CUDA", "xpu": "SYCL", "mps": "Metal/MPS"}
+"""Of the columns, in their order."""
 
 
 def table() -> str:
     """A row for each algorithm of an operation, or for several that are on the same platforms;
     operations that are alike in all share their rows, those of most come last."""
-    platforms = ["cpu", *(platform.name for platform in registered())]
+    there = ["cpu", *(platform.name for platform in registered())]
+    platforms = sorted(there, key=[*TITLES, *there].index)
     rows = [
         f"| operation | algorithm | {' | '.join(TITLES.get(p, p) for p in platforms)} |",
         f"| --- | --- |{' :---: |' * len(platforms)}",

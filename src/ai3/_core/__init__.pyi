@@ -265,7 +265,7 @@ def plan_memory(lifetimes: Sequence[tuple[int, int, int]]) -> tuple[list[int], i
 def add_algorithm(op: str, name: str, torch: bool, layouts: Sequence[str], answers: object) -> None:
     """
     Adds an algorithm, or puts it in the place of one that was added under that name.
-    `answers` has refusal, workspace_bytes and cost of a description, and plan of that and the
+    `answers` has refusal, workspace_bytes and cost (or None) of a description, and plan of that and the
     weights, which makes a function of inputs, output and workspace. Arrays are torch's or NumPy's,
     images dense or in these layouts.
     """

@@ -46,7 +46,8 @@ def algorithms(
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("operation", "algorithm", "on", "from"):
+    table.add_column("operation", no_wrap=True)
+    for heading in ("algorithm", "on", "from"):
         table.add_column(heading, overflow="fold")
     for op in chosen:
         together: dict[tuple[str, str], list[str]] = {}
