@@ -126,10 +126,14 @@ class Swapped(nn.Module):
         else is said."""
         if torch.compiler.is_compiling():
             return self.operator(input, weight, bias, config or self.config())
+        layer: Layer | None = None
         if _is_plain(input, weight):
-            layer: Layer = self.__dict__.get("_layer") or self._make_layer()
+            layer = self.__dict__.get("_layer") or self._make_layer()
+        elif _is_plain_on_device(input, weight):
+            layer = self.__dict__.get("_placed") or self._make_placed()
+        if layer is not None:
             if config is not None and config != layer.config:
-                layer = layer_of(weight, self.layer, config)
+                layer = layer_of(weight, type(layer), config)
             if torch.is_grad_enabled() and (
                 weight.requires_grad
                 or input.requires_grad
@@ -137,17 +141,6 @@ class Swapped(nn.Module):
             ):
                 return _apply_training(input, weight, bias, layer, self.gradients)
             return layer.run(input, weight, bias)
-        if _is_plain_on_device(input, weight):
-            placed = self.__dict__.get("_placed") or self._make_placed()
-            if config is not None and config != placed.config:
-                placed = layer_of(weight, ON_DEVICE[self.layer], config)
-            if torch.is_grad_enabled() and (
-                weight.requires_grad
-                or input.requires_grad
-                or (bias is not None and bias.requires_grad)
-            ):
-                return _apply_training(input, weight, bias, placed, self.gradients)
-            return placed.run(input, weight, bias)
         if torch._C._autograd._profiler_enabled():
             with torch.profiler.record_function(self._label(input)):
                 return self._profiled(input, weight, bias, config)
