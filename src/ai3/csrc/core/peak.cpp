@@ -3,6 +3,7 @@
 #include <chrono>
 #include <numeric>
 
+#include "core/chains.hpp"
 #include "core/parallel.hpp"
 #include "core/simd.hpp"
 #include "kernels/dot_pairs.hpp"
@@ -41,35 +42,15 @@ double gflops(int threads) {
     return std::accumulate(best.begin(), best.end(), 0.0);
 }
 
-#if defined(__AVX512F__)
-// The least time in which `chains` vectors, each by itself, go through some multiply-adds.
-template <int chains>
-double least_seconds() {
-    constexpr int steps = 1 << 11, rounds = 9;
-    double least = 1e9;
-    volatile float sink = 0;
-    for (int round = 0; round < rounds; ++round) {
-        const auto start = std::chrono::steady_clock::now();
-        Vec<float> sums[chains] = {};
-        const Vec<float> one = broadcast(sink + 1);
-        for (int i = 0; i < steps; ++i)
-#pragma GCC unroll 12
-            for (int c = 0; c < chains; ++c) sums[c] = in_register(sums[c]) * one + one;
-        for (int c = 1; c < chains; ++c) sums[0] += sums[c];
-        sink = sums[0][0] * 0;
-        const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-        least = std::min(least, taken.count());
-    }
-    return least;
-}
-#endif
-
 }  // namespace
 
 int multiply_adds_a_cycle() {
 #if defined(__AVX512F__)
     // 12 chains take 3 times as long as one where one begins in a cycle, 1.5 times where two do.
-    static const bool two = least_seconds<12>() < 2.1 * least_seconds<1>();
+    static const bool two = [] {
+        const auto step = [](Vec<float> sum, Vec<float> x) { return sum * x + x; };
+        return least_seconds<12>(step) < 2.1 * least_seconds<1>(step);
+    }();
     return two ? 2 : 1;
 #else
     return 1;
