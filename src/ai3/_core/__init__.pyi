@@ -136,6 +136,11 @@ class Problem:
     def refusal(self, algorithm: str) -> str:
         """Why the algorithm cannot do this problem; empty where it can."""
 
+    def measured(self, algorithm: str) -> float | None:
+        """
+        The cycles that an algorithm was measured to take; None where it was not.
+        """
+
     def cost(self, algorithm: str) -> float:
         """
         The cost in cycles, measured or estimated; infinite where there is neither.
@@ -302,6 +307,12 @@ def measure_by(open: Callable[[], Any] | None) -> None:
 def estimates_only(only: bool) -> bool:
     """
     Whether this thread plans by estimates alone from now on; what it did before.
+    """
+
+def times_in_use() -> int:
+    """
+    A number that tells apart the measured times by which this thread plans; 0 where it plans by
+    estimates alone.
     """
 
 class Trial:

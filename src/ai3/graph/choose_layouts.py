@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from itertools import product
 from math import inf, isfinite
+from statistics import median
 from typing import TypeAlias
 
 from ai3 import _core
@@ -82,11 +83,25 @@ def choose_layouts(
         if taken is not None:
             return _with_reorders(graph, taken), layouts
     options = {node.name: list(options_of(node, graph, weights, narrow)) for node in graph.nodes}
+    if _core.times_in_use():
+        options = {name: _calibrated(choices) for name, choices in options.items()}
     if all(len(choices) == 1 for choices in options.values()):
         return graph, {name: (only.inputs, {}) for name, (only,) in options.items()}
     chosen = _improved(graph, options, _cheapest(graph, options))
     layouts = {name: (option.inputs, _choice(option.node)) for name, option in chosen.items()}
     return _with_reorders(graph, chosen), layouts
+
+
+def uniform_layouts(
+    graph: Graph, weights: WeightStore, form: Form, narrow: bool = False
+) -> Layouts:
+    """Those in which as many images as can be are in one form."""
+
+    def rank(option: Option) -> tuple[int, float]:
+        return -sum(each == form for each in (*option.inputs, option.written)), option.cost
+
+    best = (min(options_of(n, graph, weights, narrow), key=rank) for n in graph.nodes)
+    return {option.node.name: (option.inputs, _choice(option.node)) for option in best}
 
 
 def with_layouts(graph: Graph, weights: WeightStore, layouts: Layouts) -> tuple[Graph, Layouts]:
@@ -201,6 +216,34 @@ def options_of(
             yield Option(made, tuple(forms), problem.output, cost, problem)
 
 
+def _calibrated(options: list[Option]) -> list[Option]:
+    """A node's options, of which those that were never measured are estimated on the scale of those
+    that were: an estimate is nearer to the truth beside another of the same node than by itself."""
+    measured: dict[int, float] = {}
+    for i, option in enumerate(options):
+        if (problem := option.problem) is not None:
+            taken = problem.measured(problem.resolve(option.node.algorithm))
+            if taken is not None:
+                measured[i] = taken
+    if len(measured) in (0, len(options)):
+        return options
+    before = _core.estimates_only(True)
+    try:
+        estimates = [o.problem and _estimate(o.problem, o.node.algorithm) for o in options]
+    finally:
+        _core.estimates_only(before)
+    ratios = [taken / e for i, taken in measured.items() if (e := estimates[i])]
+    usual = median(measured.values())
+
+    def cost(i: int) -> float:
+        if i in measured:
+            return measured[i]
+        estimate = estimates[i]
+        return estimate * median(ratios) if estimate and ratios else usual
+
+    return [replace(option, cost=cost(i)) for i, option in enumerate(options)]
+
+
 def _estimate(problem: _core.Problem, algorithm: str) -> float:
     """Cycles; 0 where the core has no estimate."""
     cycles = problem.cost(algorithm)
@@ -216,8 +259,10 @@ def _reordering(before: Form, after: Form) -> dict[str, str]:
     return {"layout": after[1], **dtype}
 
 
-@cache
-def _reorder_cost(shape: tuple[int, ...], before: Form, after: Form, threads: int) -> float:
+@lru_cache(maxsize=1 << 14)
+def _reorder_cost(
+    shape: tuple[int, ...], before: Form, after: Form, threads: int, times: int
+) -> float:
     if before == after:
         return 0.0
     spec = _core.Spec(before[0], shape, before[1])
@@ -229,7 +274,7 @@ def _reorder_cost(shape: tuple[int, ...], before: Form, after: Form, threads: in
 
 def cost_between(spec: _core.Spec, before: Form, after: Form) -> float:
     """Of a `reorder` between two forms, in cycles; 0 where it changes nothing in memory."""
-    return _reorder_cost(spec.shape, before, after, _core.max_threads())
+    return _reorder_cost(spec.shape, before, after, _core.max_threads(), _core.times_in_use())
 
 
 def _cheapest(graph: Graph, options: Mapping[str, Sequence[Option]]) -> dict[str, Option]:

@@ -55,7 +55,8 @@ def fuse_expansions(
 
 
 def expands(pair: Pair, specs: Mapping[str, _core.Spec], weights: WeightStore) -> bool:
-    """Whether to fuse them where what they read and write has these specs."""
+    """Whether to fuse them where what they read and write has these specs: as measured or, where it
+    was not, by their size."""
     before, node = pair.before, pair.node
     image = specs[before.inputs[0]]
     n, _, height, width = image.shape
@@ -65,9 +66,16 @@ def expands(pair: Pair, specs: Mapping[str, _core.Spec], weights: WeightStore) -
     if expanded.bytes < LEAST_BYTES:
         return False
     known = {**{name: specs[name] for name in pair.outer}, before.name: expanded}
-    return all(_is_direct(each, known, weights) for each in (before, node)) and not problem_of(
-        _fused(before, node), known, weights
-    ).refusal("direct")
+    pieces = [problem_of(each, known, weights) for each in (before, node)]
+    whole = problem_of(_fused(before, node), known, weights)
+    if whole.refusal("direct") or {before.algorithm, node.algorithm} != {"default"}:
+        return False
+    chosen = [piece.resolve("default") for piece in pieces]
+    taken = whole.measured("direct")
+    apart = [piece.measured(name) for piece, name in zip(pieces, chosen, strict=True)]
+    if taken is not None and None not in apart:
+        return taken <= sum(each for each in apart if each is not None)
+    return chosen == ["direct", "direct"]
 
 
 def _may_expand(before: Node, node: Node, graph: Graph) -> bool:
@@ -100,11 +108,6 @@ def _fused(before: Node, node: Node) -> Node:
         (*pairs[0], *pairs[1]),
         module=f"{before.label} + {node.label}",
     )
-
-
-def _is_direct(node: Node, specs: Mapping[str, _core.Spec], weights: WeightStore) -> bool:
-    problem = problem_of(node, specs, weights)
-    return node.algorithm == "default" and problem.resolve("default") == "direct"
 
 
 def _shape(node: Node) -> tuple[int, ...]:

@@ -1,9 +1,11 @@
 """Tuning torch networks, for `swap_backend` and for `swap_conv2d`."""
 
 import copy
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,11 +20,14 @@ from ai3.torch.layer import kernel_of
 from ai3.torch.modules import KINDS
 from ai3.torch.swap import swap, swap_backend
 from ai3.torch.swap_modules import shapes_met
-from ai3.tuning import choose, work
+from ai3.tuning import choose, inside, measure, work
 from ai3.tuning.tuned import Tuned
 
 _ANY = Conv2dAlgorithms("direct", "direct", "direct")
 _FIELDS = ("forward", "grad_input", "grad_weight")
+
+_Problems: TypeAlias = dict[str, dict[str, list[work.Contender]]]
+"""By the names of modules and by fields what may compute each."""
 
 
 def tune(
@@ -65,13 +70,19 @@ def _in_place(
         problems = _problems(net, inputs, gradients)
     except SampleError as error:
         raise ValueError(str(error)) from error
-    works: dict[str, work.Work] = {}
-    for of_module in problems.values():
-        for each in of_module.values():
-            if len(each.contenders) > 1:
-                works.setdefault(each.contenders[0].key, each).nodes.append("")
+    forward = {name: of["forward"] for name, of in problems.items() if of.get("forward")}
+    if any(not session.is_known(of) for of in forward.values()):
+        session.measure([_Swapped(net, inputs, forward)], "in place", 1.0 - 0.5 * gradients)
     size = sum(t.numel() * t.element_size() for t in net.parameters())
-    session.measure([*works.values()], size)
+    apart = {
+        of[0].key: of
+        for of_module in problems.values()
+        for field, of in of_module.items()
+        if field != "forward" and len(of) > 1 and not session.is_known(of)
+    }
+    for i, of in enumerate(apart.values()):
+        what = f"gradients, {i + 1} of {len(apart)}"
+        session.measure([measure.Alone(of, size)], what, 1 / (len(apart) - i))
     chosen = _resolved(problems, by_estimates=False)
     if budgets.any and tuned.plan is not None:
         known = tuned.plan.modules()
@@ -102,12 +113,10 @@ def _plan_of(chosen: dict[str, Conv2dAlgorithms]) -> Plan:
     return Plan(MODULES, (PlannedPart((), tuple(nodes)),), here())
 
 
-def _problems(
-    net: nn.Module, inputs: Sequence[torch.Tensor], gradients: bool
-) -> dict[str, dict[str, work.Work]]:
-    """Of each convolution of images, by its name, what is to be computed forward and back."""
+def _problems(net: nn.Module, inputs: Sequence[torch.Tensor], gradients: bool) -> _Problems:
+    """Of each convolution of images, by its name, what may compute it forward and back."""
     kind = KINDS["conv2d"]
-    found: dict[str, dict[str, work.Work]] = {}
+    found: _Problems = {}
     named = {
         name: layer
         for name, layer in net.named_modules()
@@ -120,7 +129,7 @@ def _problems(
         weights = tuple(
             None if t is None else _array(t) for t in (kernel_of(module.weight), module.bias)
         )
-        of_module: dict[str, work.Work] = {}
+        of_module: dict[str, list[work.Contender]] = {}
         for field, (_, problem) in zip(_FIELDS, kind.problems(module, choice, shape), strict=False):
             if not isinstance(problem, _core.Problem):  # on a device
                 continue
@@ -131,23 +140,21 @@ def _problems(
             elif field == "grad_weight":
                 own["kernel_size"] = tuple(problem.output.shape[-2:])
                 held = ()
-            of_module[field] = work.of_problem(problem, held, own, False)
+            of_module[field] = work.contenders(problem, held, own, False)
         found[name] = of_module
     return found
 
 
-def _resolved(
-    problems: dict[str, dict[str, work.Work]], by_estimates: bool
-) -> dict[str, Conv2dAlgorithms]:
+def _resolved(problems: _Problems, by_estimates: bool) -> dict[str, Conv2dAlgorithms]:
     """What "default" comes to."""
     before = _core.estimates_only(by_estimates)
     try:
         return {
             name: Conv2dAlgorithms(
                 **{
-                    field: each.contenders[0].problem()[0].resolve("default")
-                    for field, each in of_module.items()
-                    if each.contenders
+                    field: of[0].problem()[0].resolve("default")
+                    for field, of in of_module.items()
+                    if of
                 }
             )
             for name, of_module in problems.items()
@@ -168,18 +175,69 @@ def _checked(
         return chosen
     sides: dict[str, Callable[[], object]] = {}
     for name, selector in {"untuned": untuned, "tuned": chosen}.items():
-        tensors = [*net.parameters(), *net.buffers()]
-        own = copy.deepcopy(net, {id(tensor): tensor for tensor in tensors}).eval()
-        swap(own, {"conv2d": selector}, None, "raise")
-
-        @torch.inference_mode()
-        def call(own: nn.Module = own) -> object:
-            return own(*inputs)
-
-        call()
-        sides[name] = call
+        sides[name] = partial(_infer, _swapped(net, selector), inputs)
+        sides[name]()
     medians, _ = session.compare(sides, 2.0)
     return chosen if medians["tuned"] <= medians["untuned"] else untuned
+
+
+class _Swapped:
+    """A network whose convolutions are swapped in place, each of which is timed where it runs."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        inputs: Sequence[torch.Tensor],
+        contenders: Mapping[str, Sequence[work.Contender]],
+    ) -> None:
+        self.contenders = {of[0].key: of for of in contenders.values()}
+        self._net, self._inputs = net, inputs
+        self._keys = {name: of[0].key for name, of in contenders.items()}
+        self._by = lru_cache(inside.KEPT)(self._timed)
+
+    def run(self, algorithms: Mapping[str, str]) -> dict[str, float]:
+        network, taken = self._by(*algorithms.values())
+        _infer(network, self._inputs)
+        taken.clear()
+        _infer(network, self._inputs)
+        return {key: sum(of) / len(of) for key, of in taken.items()}
+
+    def _timed(self, *names: str) -> tuple[nn.Module, dict[str, list[float]]]:
+        """By these algorithms, in the order of `contenders`; and what fills with the seconds of
+        each problem in a run."""
+        algorithms = dict(zip(self.contenders, names, strict=True))
+        made = _swapped(
+            self._net,
+            {name: Conv2dAlgorithms(algorithms[key]) for name, key in self._keys.items()},
+        )
+        taken: dict[str, list[float]] = {}
+        started: list[float] = []
+
+        def before(*_: Any) -> None:
+            started.append(time.perf_counter())
+
+        for name, key in self._keys.items():
+
+            def after(*_: Any, key: str = key) -> None:
+                taken.setdefault(key, []).append(time.perf_counter() - started.pop())
+
+            module = made.get_submodule(name)
+            module.register_forward_pre_hook(before)
+            module.register_forward_hook(after)
+        return made, taken
+
+
+def _swapped(net: nn.Module, selector: Mapping[str, Conv2dAlgorithms]) -> nn.Module:
+    """A copy for inference, of the same tensors."""
+    tensors = [*net.parameters(), *net.buffers()]
+    own = copy.deepcopy(net, {id(tensor): tensor for tensor in tensors}).eval()
+    swap(own, {"conv2d": selector}, None, "raise")
+    return own
+
+
+@torch.inference_mode()
+def _infer(net: nn.Module, inputs: Sequence[torch.Tensor]) -> object:
+    return net(*inputs)
 
 
 def _array(tensor: torch.Tensor) -> "np.ndarray[Any, Any]":

@@ -3,30 +3,31 @@
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
 from ai3 import arrays
-from ai3.graph.compile import improved
-from ai3.graph.specialize import specialize
 from ai3.machine import Watch
 from ai3.model import Model
 from ai3.plan import Plan
 from ai3.progress import progress
-from ai3.tuning import database, fit, measure, network, race, work
+from ai3.tuning import database, fit, inside, measure, network, race, work
 from ai3.tuning.tuned import Tuned
 
 CHECKED = 0.2
-"""The share of the time that the whole network's is compared in."""
+"""The share of the time that whole networks are compared in."""
 
-LEAST, MOST_SHARE = 1.0, 4.0
-"""What one problem may take: seconds, or times as much as there would be for each."""
+LEAST_CHECKED, LEAST_ROUNDS = 0.5, 3
+"""Seconds and rounds in which they are in any case."""
 
-WORTH = 1.0
-"""How many times as long as untuned a tuned network may take to be kept."""
+FIRST_SHARE = 0.5
+"""Of the time for measuring, what the layouts that are estimated to be the best get."""
+
+MOST_AGAIN = 4
+"""How many times what is chosen is measured, where it is in other layouts."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,13 @@ class Session:
     def __init__(self, seconds: float) -> None:
         arrays.follow_torch_threads()
         self.started = time.perf_counter()
-        self.measured = self.known = 0
         self.stopped = False
         self._end = self.started + seconds
         self._measuring = self.started + (1 - CHECKED) * seconds
+        self._measured: set[str] = set()
+        self._known: set[str] = set()
         self.watch = Watch()
-        self._keeps = True
+        self._keeps: bool | None = None
 
     @property
     def taken(self) -> float:
@@ -122,123 +124,152 @@ class Session:
         except (TypeError, ValueError) as error:
             raise ValueError(f"the inputs do not go through the network: {error}") from error
         untuned = network.plan_of(model, parts, by_estimates=True)
-        named = budgets.accuracy is not None
-        works: list[work.Work] = []
-        flushed = network.weight_bytes(model.graph)
-        for graph, specs in parts:
-            before = improved(specialize(graph, specs, model._weights), model._weights)
-            flushed += sum(spec.bytes for spec in before.specs.values())
-            narrow = graph.precision == "bfloat16"
-            works += work.of_graph(before, model._weights, narrow, named)
-        self.measure(works, flushed)
+        self._measure_inside(model, inputs, parts, untuned, budgets.accuracy is not None)
         plan = network.plan_of(model, parts, by_estimates=False)
         tuned = Tuned(plan)
         if budgets.any:
             tuned = fit.fitted(model, inputs, plan, budgets, self.left)
-            assert tuned.plan is not None
-            plan = tuned.plan
         if check:
-            tuned = self._checked(tuned, model, inputs, plan, untuned, budgets)
+            tuned = self._checked(tuned, model, inputs, parts, untuned, budgets)
         return tuned
 
-    def measure(self, works: Sequence[work.Work], flushed: int) -> None:
-        """Measure what is not known yet, what takes most of the network first, and keep it."""
-        times = database.opened()
-        unknown = [each for each in works if times is None or not _is_known(each, times)]
-        self.known += len(works) - len(unknown)
-        unknown.sort(key=lambda each: -each.cycles * len(each.nodes))
-        if unknown:
-            self._look_whether_kept()
-        flushed = min(flushed, measure.MOST_FLUSHED)
+    def _measure_inside(
+        self,
+        model: Model,
+        inputs: Sequence[Any],
+        parts: network.Parts,
+        untuned: Plan,
+        named: bool,
+    ) -> None:
+        """Measure in the layouts of the untuned plan, then in others; then, as long as what is
+        chosen by that has problems that were not measured, in the layouts that are chosen."""
+        choices = [*inside.layouts(model, parts, untuned)]
+        for i, pins in enumerate(choices):
+            share = FIRST_SHARE if i == 0 else 1 / (1 + len(choices) - i)
+            met = inside.portions(model, inputs, pins, named, self.is_known)
+            self.measure(met, f"layouts {i + 1} of {len(choices)}", share)
+        for _ in range(MOST_AGAIN):
+            chosen = inside.in_layouts_of(network.plan_of(model, parts, by_estimates=False))
+            met = inside.portions(model, inputs, chosen, named, self.is_known)
+            if not self.measure(met, "layouts chosen", 0.5):
+                break
+
+    def measure(self, problems: Iterable[measure.Problems], what: str, share: float) -> bool:
+        """Measure in a share of the time that is left, keep what was found; whether there was
+        anything to measure."""
+        end, found = time.perf_counter() + share * self.left(), False
         with self._interruptible(), progress("tune ...") as show:
-            for i, each in enumerate(unknown):
-                left = max(0.0, self._measuring - time.perf_counter())
-                if left == 0 and i:
+            for each in problems:
+                if self.is_over() and self._measured:
                     self.stopped = True
                     break
-                show(f"tune: {each.op}, problem {i + 1} of {len(unknown)}, {left:.0f} s left")
-                end = time.perf_counter() + max(LEAST, MOST_SHARE * left / (len(unknown) - i))
-
-                def is_over(end: float = end) -> bool:
-                    return time.perf_counter() >= min(end, self._measuring)
-
-                kept, own = measure.measure(each, self._watched, flushed, is_over)
-                self.measured += 1
+                if self._keeps is None:
+                    self._look_whether_kept()
+                found = True
+                show(f"tune: {what}, {len(each.contenders)} problems, {self.left():.0f} s left")
+                kept, own = measure.measure(
+                    each,
+                    self._watched,
+                    lambda: self.stopped or time.perf_counter() >= end,
+                )
+                self._measured |= {row.problem for row in (*kept, *own)}
                 self._keep(kept, own)
-        database.renew()
+        if found:
+            database.renew()
+        return found and not self.is_over()
+
+    def is_known(self, contenders: Sequence[work.Contender]) -> bool:
+        """Whether all of them were measured on a problem."""
+        key, times = contenders[0].key, database.opened()
+        if key in self._measured:
+            return True
+        rows = [] if times is None else times.rows(key)
+        known = {c.algorithm for c in contenders} <= {row.algorithm for row in rows}
+        if known:
+            self._known.add(key)
+        return known
+
+    def is_over(self) -> bool:
+        return self.stopped or time.perf_counter() >= self._measuring
 
     def told(self, tuned: Tuned) -> Tuned:
         return replace(
             tuned,
-            measured=self.measured,
-            known=self.known,
+            measured=len(self._measured),
+            known=len(self._known),
             seconds=self.taken,
             stopped=self.stopped,
         )
 
     def left(self) -> float:
         """Seconds, of those for all but the last check."""
-        return max(0.0, self._measuring - time.perf_counter())
+        return 0.0 if self.stopped else max(0.0, self._measuring - time.perf_counter())
 
     def compare(
         self, sides: Mapping[str, Callable[[], object]], most: float
     ) -> tuple[dict[str, float], str]:
         """The medians of what whole networks take, seconds, and in which state of the machine."""
-        end = time.perf_counter() + most
+        end, runs = time.perf_counter() + most, 0
 
-        def timed(call: Callable[[], object]) -> Callable[[], float]:
-            def sample() -> float:
-                started = time.perf_counter()
-                call()
-                return time.perf_counter() - started
-
-            return sample
-
-        rounds = 0
+        def run(names: Mapping[str, str]) -> dict[str, float]:
+            nonlocal runs
+            (name,) = names.values()
+            runs += 1
+            sides[name]()  # the side before has emptied the caches
+            started = time.perf_counter()
+            sides[name]()
+            return {"": time.perf_counter() - started}
 
         def is_over() -> bool:
-            nonlocal rounds
-            rounds += 1
-            return rounds > 8 * len(sides) and time.perf_counter() > end
+            return runs >= LEAST_ROUNDS * len(sides) and time.perf_counter() > end
 
-        candidates = {name: race.Candidate(timed(call), name, inf) for name, call in sides.items()}
-        found = race.race(candidates, self._watched, is_over)
-        state = max(found, key=lambda s: min(len(lane.samples) for lane in found[s].values()))
-        return {name: lane.seconds for name, lane in found[state].items()}, state
+        found = race.race({"": [*sides]}, run, self._watched, is_over, close=0.0)
+        state = max(found, key=lambda s: min(len(lane.samples) for lane in found[s][""].values()))
+        return {name: lane.seconds for name, lane in found[state][""].items()}, state
 
     def _checked(
         self,
         tuned: Tuned,
         model: Model,
         inputs: Sequence[Any],
-        plan: Plan,
+        parts: network.Parts,
         untuned: Plan,
         budgets: Budgets,
     ) -> Tuned:
-        """The choice, kept where the whole network is not slower by it; where budgets forbid the
-        untuned one, in any case."""
-        if not plan.compare(untuned):
-            return replace(tuned, plan=plan)
-        plans = {"untuned": untuned, "tuned": plan}
-        sides = {
-            name: network.caller(network.by(model, each), inputs) for name, each in plans.items()
-        }
+        """The choice, kept where the whole network is not slower by it, in its layouts or in those
+        of the untuned one; where budgets forbid that, in any case."""
+        assert tuned.plan is not None
+        plans = {"untuned": untuned, "tuned": tuned.plan}
+        if not budgets.any:
+            same = inside.in_layouts_of(untuned)
+            plans["algorithms"] = network.plan_of(model, parts, by_estimates=False, pins=same)
+        distinct: dict[str, Plan] = {}
+        for name, plan in plans.items():
+            if all(plan.compare(other) for other in distinct.values()):
+                distinct[name] = plan
+        if len(distinct) == 1:
+            return tuned
+        sides = {n: network.caller(network.by(model, p), inputs) for n, p in distinct.items()}
         for call in sides.values():
             call()
-        most = max(self._end - time.perf_counter(), 0.5)
-        medians, state = self.compare(sides, min(most, 10.0))
-        kept = budgets.any or medians["tuned"] <= WORTH * medians["untuned"]
+        most = max(self._end - time.perf_counter(), LEAST_CHECKED)
+        medians, state = self.compare(sides, most)
+        best = "tuned" if budgets.any else min(medians, key=lambda name: medians[name])
         return replace(
             tuned,
-            plan=plan if kept else untuned,
-            kept=kept,
+            plan=distinct.get(best, tuned.plan),
+            kept=best != "untuned",
             before_ms=1e3 * medians["untuned"],
-            after_ms=1e3 * (medians["tuned"] if kept else medians["untuned"]),
+            after_ms=1e3 * medians.get(best, medians["untuned"]),
             state=state,
         )
 
-    def _watched(self, block: Callable[[], float]) -> tuple[float, str]:
-        return self.watch(block)
+    def _watched(self, block: Callable[[], None]) -> tuple[None, str]:
+        try:
+            return self.watch(block)
+        except KeyboardInterrupt:
+            self.stopped = True
+            return None, self.watch.state.name
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -250,6 +281,7 @@ class Session:
     def _look_whether_kept(self) -> None:
         try:
             database.writable()
+            self._keeps = True
         except OSError as error:
             self._keeps = False
             warnings.warn(
@@ -269,13 +301,3 @@ class Session:
                 self._look_whether_kept()
                 self._keeps = False
         database.remember(kept)
-
-
-def _is_known(each: work.Work, times: database.Times) -> bool:
-    """Whether everything that may compute it was measured."""
-    keys: dict[str, set[str]] = {}
-    for contender in each.contenders:
-        keys.setdefault(contender.key, set()).add(contender.algorithm)
-    return all(
-        algorithms <= {row.algorithm for row in times.rows(key)} for key, algorithms in keys.items()
-    )

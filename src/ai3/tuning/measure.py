@@ -1,8 +1,8 @@
-"""Measuring one problem: what each algorithm takes for it as inside of a network."""
+"""Measuring problems: what each algorithm takes where it runs, and how exact it is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,76 +11,102 @@ from ai3.algorithms import REGISTERED
 from ai3.graph.specialize import REAL
 from ai3.tuning import race
 from ai3.tuning.database import Row
-from ai3.tuning.work import Contender, Work
+from ai3.tuning.work import Contender
 
 MOST_FLUSHED = 32 << 20
-"""Bytes that go through the caches between two runs, at most: more than a near cache, and as much
-as a network's weights are."""
+"""Bytes that go through the caches between two runs of a problem alone, at most: more than a near
+cache, and as much as a network's weights are."""
 
 UNASKED_ERROR = 1e-5
 """The relative L2 error up to which "default" may stand for an algorithm: that of plain
 "winograd"."""
 
-SECONDS_A_CYCLE = 0.4e-9
-"""To tell what other layouts cost, before anything was measured."""
+Watched = Callable[[Callable[[], None]], tuple[None, str]]
 
-Watched = Callable[[Callable[[], float]], tuple[float, str]]
+
+class Problems(Protocol):
+    """Problems that are timed in one run of what they are in."""
+
+    @property
+    def contenders(self) -> Mapping[str, Sequence[Contender]]:
+        """By the keys of problems what may compute each."""
+
+    def run(self, algorithms: Mapping[str, str]) -> Mapping[str, float]:
+        """Runs each problem by an algorithm, and tells its seconds."""
+
+
+class Alone:
+    """One problem with arrays of its own, as inside of a network: after `flushed` bytes have gone
+    through the caches."""
+
+    def __init__(self, contenders: Sequence[Contender], flushed: int) -> None:
+        self.contenders = {contenders[0].key: contenders}
+        self._trials = {c.algorithm: _core.Trial(c.problem()[0], c.algorithm) for c in contenders}
+        self._flushed = min(flushed, MOST_FLUSHED)
+
+    def run(self, algorithms: Mapping[str, str]) -> dict[str, float]:
+        return {k: self._trials[name].seconds(self._flushed) for k, name in algorithms.items()}
 
 
 def measure(
-    work: Work, watched: Watched, flushed: int, deadline: Callable[[], bool]
+    problems: Problems, watched: Watched, deadline: Callable[[], bool]
 ) -> tuple[list[Row], list[Row]]:
     """What each contender took in each state that the machine was in: what can be kept, and what
     holds for this process alone, as the algorithm is the user's own."""
-    candidates: dict[str, race.Candidate] = {}
-    held: dict[str, tuple[Contender, int, int]] = {}
-    allowance = work.moving * SECONDS_A_CYCLE
-    for contender in work.contenders:
-        if deadline() and candidates:
-            break
-        problem, weights = contender.problem()
-        trial = _core.Trial(problem, contender.algorithm)
-        held[contender.name] = (contender, weights.packed_bytes, trial.workspace_bytes)
-
-        def sample(trial: Any = trial) -> float:
-            return float(trial.seconds(flushed))
-
-        candidates[contender.name] = race.Candidate(sample, contender.key, allowance)
-    found = race.race(candidates, watched, deadline)
-    candidates.clear()
-    errors = _errors(work)
+    contenders = problems.contenders
+    places = {key: [c.algorithm for c in of] for key, of in contenders.items()}
+    found = race.race(places, problems.run, watched, deadline)
     kept: list[Row] = []
     own: list[Row] = []
-    for state, lanes in found.items():
-        for name, lane in lanes.items():
-            contender, packed, workspace = held[name]
-            error = errors.get(contender.algorithm)
-            estimated = isfinite(contender.cycles)
-            exact = error is not None and error <= UNASKED_ERROR
-            row = Row(
-                contender.key,
-                state,
-                contender.algorithm,
-                contender.op,
-                contender.threads,
-                lane.seconds,
-                len(lane.samples),
-                contender.cycles if estimated else None,
-                error,
-                packed,
-                workspace,
-                (estimated or exact) and not contender.algorithm.endswith(" bf16"),
-            )
-            is_own = (contender.op, contender.algorithm) in REGISTERED
-            (own if is_own else kept).append(row)
+    for key in {key: None for lanes in found.values() for key in lanes}:
+        errors = _errors(contenders[key])
+        for contender in contenders[key]:
+            lanes = {
+                state: of[key][contender.algorithm]
+                for state, of in found.items()
+                if contender.algorithm in of.get(key, ())
+            }
+            rows = _rows(contender, lanes, errors, len(contenders[key]) == 1) if lanes else []
+            (own if (contender.op, contender.algorithm) in REGISTERED else kept).extend(rows)
     return kept, own
 
 
-def _errors(work: Work) -> dict[str, float]:
+def _rows(
+    contender: Contender, lanes: Mapping[str, race.Lane], errors: Mapping[str, float], sole: bool
+) -> list[Row]:
+    problem, weights = contender.problem()
+    packed = workspace = 0
+    if not sole:
+        workspace = _core.Trial(problem, contender.algorithm).workspace_bytes
+        packed = weights.packed_bytes
+    error = errors.get(contender.algorithm)
+    estimated = isfinite(contender.cycles)
+    exact = error is not None and error <= UNASKED_ERROR
+    return [
+        Row(
+            contender.key,
+            state,
+            contender.algorithm,
+            contender.op,
+            contender.threads,
+            lane.seconds,
+            len(lane.samples),
+            contender.cycles if estimated else None,
+            error,
+            packed,
+            workspace,
+            (estimated or exact or sole) and not contender.algorithm.endswith(" bf16"),
+        )
+        for state, lane in lanes.items()
+    ]
+
+
+def _errors(contenders: Sequence[Contender]) -> dict[str, float]:
     """Of each algorithm the relative L2 error against the same in float64, on dense arrays of
-    normal numbers and the network's own weights; nothing where the arrays are no floats."""
-    first = work.contenders[0]
-    if any(spec.dtype not in ("float32", "bfloat16") for spec in first.inputs):
+    normal numbers and the network's own weights; nothing where there is no choice, or the arrays
+    are no floats."""
+    first = contenders[0]
+    if len(contenders) == 1 or any(s.dtype not in ("float32", "bfloat16") for s in first.inputs):
         return {}
     left_out = ("output_layout", "output_dtype")
     attributes = {k: v for k, v in first.attributes.items() if k not in left_out}
@@ -90,10 +116,10 @@ def _errors(work: Work) -> dict[str, float]:
     exact = _run(first, "float64", inputs, attributes, "direct")
     norm = _norm(exact)
     found = {}
-    for name in dict.fromkeys(contender.algorithm for contender in work.contenders):
-        result = _run(first, "float32", inputs, attributes, name)
+    for contender in contenders:
+        result = _run(first, "float32", inputs, attributes, contender.algorithm)
         if result is not None and norm > 0:
-            found[name] = _norm(result - exact) / norm
+            found[contender.algorithm] = _norm(result - exact) / norm
     return found
 
 

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ai3 import _core, arrays
-from ai3.graph.compile import Compiled, compile_graph
+from ai3.graph.compile import Compiled, Pins, compile_graph
 from ai3.graph.graph import Graph
 from ai3.graph.weights import WeightStore
 from ai3.model import Model
 from ai3.plan import Plan, PlannedPart, planned
+
+Parts: TypeAlias = Sequence[tuple[Graph, tuple[_core.Spec, ...]]]
+"""The graphs of a model, with the specs of their inputs."""
 
 
 @dataclass(frozen=True)
@@ -33,32 +36,27 @@ def weight_bytes(graph: Graph) -> int:
     return sum(seen.values())
 
 
-def parts_of(model: Model, inputs: Sequence[Any]) -> list[tuple[Graph, tuple[_core.Spec, ...]]]:
-    """The graphs of a model with the specs of their inputs, as a run on these meets them."""
+def parts_of(model: Model, inputs: Sequence[Any]) -> Parts:
+    """The graphs of a model, as a run on these inputs meets them."""
     model.prepare(*inputs)
     model._latest = _core.specs_of(model._readable(inputs))
     graphs = model._graphs
     return [(graph, model._specs_of_part(graph)) for graph in graphs]
 
 
-def compiled(
-    model: Model, parts: Sequence[tuple[Graph, tuple[_core.Spec, ...]]], by_estimates: bool
-) -> list[Compiled]:
-    """The graphs as they would be planned from the start now."""
+def plan_of(
+    model: Model, parts: Parts, by_estimates: bool, pins: Sequence[Pins | None] | None = None
+) -> Plan:
+    """The graphs as they would be planned from the start now, or in the layouts of `pins`."""
     before = _core.estimates_only(by_estimates)
     try:
-        return [
-            compile_graph(graph, specs, model._weights, model._unsupported)
-            for graph, specs in parts
+        compiled = [
+            compile_graph(graph, specs, model._weights, model._unsupported, pins=own)
+            for (graph, specs), own in zip(parts, pins or [None] * len(parts), strict=True)
         ]
     finally:
         _core.estimates_only(before)
-
-
-def plan_of(
-    model: Model, parts: Sequence[tuple[Graph, tuple[_core.Spec, ...]]], by_estimates: bool
-) -> Plan:
-    return planned(compiled(model, parts, by_estimates), model.graph.precision)
+    return planned(compiled, model.graph.precision)
 
 
 def by(model: Model, plan: Plan) -> Model:

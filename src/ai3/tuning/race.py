@@ -6,25 +6,27 @@ is dropped, by a test over the pairs of their times in the same rounds; candidat
 on, and so get more samples. Maron, Moore, "Hoeffding Races", NIPS 1993; Birattari, Stuetzle,
 Paquete, Varrentrapp, "A Racing Algorithm for Configuring Metaheuristics", GECCO 2002, whose tests
 are of ranks too. The one here is the sign test, which no outlier moves.
+
+Races at many places, the layers of a network, are run together: in each run of the network every
+layer is computed by one of its candidates, and all of them are timed.
 """
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import comb
-from typing import TypeVar
+from typing import TypeAlias
 
 from ai3.machine import BETWEEN, MIXED
 
-T = TypeVar("T")
+HOPELESS, FIRST_LOOK = 2.0, 2
+"""Dropped after so many samples: what in the best of them takes this many times as long as the
+fastest."""
 
-HOPELESS = 2.0
-"""Dropped after its first sample: what takes this many times as long as the fastest."""
-
-FIRST_TEST, ENOUGH, MOST = 5, 15, 60
-"""Rounds: before which no test is made, after which candidates that are close need no more, and
-after which all end."""
+FIRST_TEST, ENOUGH, MOST = 7, 15, 100
+"""Rounds: before which no test is made, after which of candidates that are close the fastest is
+taken, and after which it is in any case."""
 
 SIGNIFICANT = 0.05
 """The probability at which a candidate that is as fast as the leader were dropped."""
@@ -51,51 +53,66 @@ class Lane:
         return statistics.median(self.samples)
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """Gives the seconds of one run, and how much slower than the fastest one of another group it
-    may be and still be of use: what it takes to bring arrays from the layouts of one group to
-    those of another."""
+Lanes: TypeAlias = dict[str, dict[str, Lane]]
+"""By places and by the names of what is raced there."""
 
-    sample: Callable[[], float]
-    group: object = None
-    allowance: float = 0.0
+Run: TypeAlias = Callable[[Mapping[str, str]], Mapping[str, float]]
+"""Runs at each place what is named, and tells the seconds of each."""
 
 
 def race(
-    candidates: Mapping[str, Candidate],
-    watched: Callable[[Callable[[], float]], tuple[float, str]],
+    places: Mapping[str, Sequence[str]],
+    run: Run,
+    watched: Callable[[Callable[[], None]], tuple[None, str]],
     deadline: Callable[[], bool] = lambda: False,
+    close: float = CLOSE,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, dict[str, Lane]]:
-    """By states of the machine and by names what each candidate took.
+) -> dict[str, Lanes]:
+    """By states of the machine what each candidate took, of those that were timed.
 
     Args:
-        candidates: by names.
+        places: the names of the candidates of each.
+        run: times one of each place.
         watched: runs a block, and tells in which state of the machine it ran, see
             `ai3.machine.Watch`. What was timed while that changed is thrown away.
-        deadline: whether to stop; a round is finished.
+        deadline: whether to stop. One run is made in any case.
+        close: what the times of candidates may differ by for it not to matter, of the least.
         clock: seconds.
     """
-    found: dict[str, dict[str, Lane]] = {}
+    found: dict[str, Lanes] = {}
     state: str | None = None
     mixed = 0
-    while not deadline():
-        lanes = {} if state is None else found[state]
-        if lanes and _is_decided(candidates, lanes):
-            break
+    while state is None or not (deadline() or _is_decided(found[state])):
+        lanes = _lanes(places) if state is None else found[state]
         end = clock() + BLOCK
-        block = _Block(candidates, lanes, lambda: clock() > end or deadline())  # noqa: B023
-        _, now = watched(block.run)
+        names = {place: _left(of) for place, of in lanes.items()}
+        block = _Block(names, run, lambda: clock() > end, deadline)  # noqa: B023
+        _, now = watched(block.rounds)
         mixed = mixed + 1 if now == MIXED else 0
-        if 0 < mixed <= MOST_MIXED:
+        if 0 < mixed <= MOST_MIXED and not deadline():
             continue
         state = BETWEEN if mixed else now
-        block.add_to(found.setdefault(state, {name: Lane() for name in candidates}))
-    return {
-        state: {name: lane for name, lane in lanes.items() if lane.samples}
+        block.add_to(found.setdefault(state, _lanes(places)))
+        for of in found[state].values():
+            _drop(of, close)
+    timed = {
+        state: {
+            place: {name: lane for name, lane in of.items() if lane.samples}
+            for place, of in lanes.items()
+        }
         for state, lanes in found.items()
     }
+    return {
+        state: {place: of for place, of in lanes.items() if of} for state, lanes in timed.items()
+    }
+
+
+def _lanes(places: Mapping[str, Sequence[str]]) -> Lanes:
+    return {place: {name: Lane() for name in names} for place, names in places.items()}
+
+
+def _left(lanes: Mapping[str, Lane]) -> list[str]:
+    return [name for name, lane in lanes.items() if not lane.dropped]
 
 
 class _Block:
@@ -103,83 +120,74 @@ class _Block:
 
     def __init__(
         self,
-        candidates: Mapping[str, Candidate],
-        lanes: Mapping[str, Lane],
+        places: Mapping[str, Sequence[str]],
+        run: Run,
         is_over: Callable[[], bool],
+        deadline: Callable[[], bool],
     ) -> None:
-        self._candidates, self._is_over = candidates, is_over
-        self._lanes = {
-            name: Lane(list(lane.samples), lane.dropped)
-            for name in candidates
-            for lane in [lanes.get(name, Lane())]
-        }
-        self._taken: dict[str, list[float]] = {name: [] for name in candidates}
+        self._run, self._is_over, self._deadline = run, is_over, deadline
+        runs = max(map(len, places.values()), default=0)
+        self._runs = [
+            {place: names[i % len(names)] for place, names in places.items()} for i in range(runs)
+        ]
+        self._taken: list[tuple[str, str, float]] = []
 
-    def run(self) -> float:
-        """After a round that warms up; how many seconds were timed."""
-        for name in self._left():
-            self._candidates[name].sample()
+    def rounds(self) -> None:
         turn = 0
-        while not turn or not (self._is_over() or _is_decided(self._candidates, self._lanes)):
-            left = self._left()
-            for i in range(len(left)):
-                name = left[(i + turn) % len(left)]
-                seconds = self._candidates[name].sample()
-                self._lanes[name].samples.append(seconds)
-                self._taken[name].append(seconds)
-            _drop(self._candidates, self._lanes)
+        while not turn or not (turn == MOST or self._is_over() or self._deadline()):
+            samples: dict[tuple[str, str], list[float]] = {}
+            for i in range(len(self._runs)):
+                if samples and self._deadline():
+                    break
+                names = self._runs[(i + turn) % len(self._runs)]
+                for place, seconds in self._run(names).items():
+                    samples.setdefault((place, names[place]), []).append(seconds)
+            self._taken += [(*of, statistics.median(each)) for of, each in samples.items()]
             turn += 1
-        return sum(map(sum, self._taken.values()))
 
-    def add_to(self, lanes: Mapping[str, Lane]) -> None:
-        for name, lane in lanes.items():
-            lane.samples += self._taken[name]
-            lane.dropped = lane.dropped or self._lanes[name].dropped
-
-    def _left(self) -> list[str]:
-        return [name for name, lane in self._lanes.items() if not lane.dropped]
+    def add_to(self, lanes: Lanes) -> None:
+        for place, name, seconds in self._taken:
+            lanes[place][name].samples.append(seconds)
 
 
-def _drop(candidates: Mapping[str, Candidate], lanes: Mapping[str, Lane]) -> None:
-    left = {name: lane for name, lane in lanes.items() if not lane.dropped and lane.samples}
-    for name, lane in left.items():
-        for other, leader in left.items():
-            if other == name or leader.seconds >= lane.seconds:
-                continue
-            same = candidates[other].group == candidates[name].group
-            allowed = 0.0 if same else candidates[name].allowance
-            limit = [seconds + allowed for seconds in leader.samples]
-            hopeless = lane.seconds > HOPELESS * statistics.median(limit)
-            if hopeless or _is_slower(lane.samples, limit):
-                lane.dropped = True
-                break
+def _drop(lanes: Mapping[str, Lane], close: float) -> None:
+    """Drop what is slower and, where what is left is close, all but the fastest of it."""
+    left = [lane for lane in lanes.values() if not lane.dropped and lane.samples]
+    for lane in left:
+        lane.dropped = any(
+            leader.seconds < lane.seconds
+            and (_is_hopeless(lane, leader) or _is_slower(lane, leader))
+            for leader in left
+            if not leader.dropped
+        )
+    left = [lane for lane in lanes.values() if not lane.dropped]
+    rounds = min(len(lane.samples) for lane in left)
+    if rounds < ENOUGH:
+        return
+    least = min(left, key=lambda lane: lane.seconds)
+    most = max(lane.seconds for lane in left)
+    if rounds >= MOST or most <= (1 + close) * least.seconds:
+        for lane in left:
+            lane.dropped = lane is not least
 
 
-def _is_slower(samples: list[float], limit: list[float]) -> bool:
+def _is_hopeless(lane: Lane, leader: Lane) -> bool:
+    return len(lane.samples) >= FIRST_LOOK and min(lane.samples) > HOPELESS * leader.seconds
+
+
+def _is_slower(lane: Lane, leader: Lane) -> bool:
     """By the sign test, one-sided, over the rounds in which both were timed."""
-    rounds = min(len(samples), len(limit))
+    rounds = min(len(lane.samples), len(leader.samples))
     if rounds < FIRST_TEST:
         return False
-    pairs = zip(samples[:rounds], limit[:rounds], strict=True)
+    pairs = zip(lane.samples[:rounds], leader.samples[:rounds], strict=True)
     won = sum(slow > fast for slow, fast in pairs)
-    chance: float = sum(comb(rounds, i) for i in range(won, rounds + 1)) / 2.0**rounds
+    as_many: int = sum(comb(rounds, i) for i in range(won, rounds + 1))
+    chance: float = as_many / 2**rounds
     return chance <= SIGNIFICANT
 
 
-def _is_decided(candidates: Mapping[str, Candidate], lanes: Mapping[str, Lane]) -> bool:
-    """Whether in each group one is left, or those left are close."""
-    groups: dict[object, list[Lane]] = {}
-    for name, lane in lanes.items():
-        if not lane.dropped:
-            groups.setdefault(candidates[name].group, []).append(lane)
-    rounds = min((len(lane.samples) for of in groups.values() for lane in of), default=MOST)
-    if not FIRST_TEST <= rounds < MOST:
-        return rounds >= MOST
-    return all(
-        len(group) == 1 or (rounds >= ENOUGH and _are_close(group)) for group in groups.values()
-    )
-
-
-def _are_close(lanes: list[Lane]) -> bool:
-    times = [lane.seconds for lane in lanes]
-    return max(times) <= (1 + CLOSE) * min(times)
+def _is_decided(lanes: Lanes) -> bool:
+    """Whether at each place one is left that was timed often enough to be believed."""
+    left = ([lane for lane in of.values() if not lane.dropped] for of in lanes.values())
+    return all(len(of) == 1 and len(of[0].samples) >= FIRST_TEST for of in left)

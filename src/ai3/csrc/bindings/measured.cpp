@@ -85,6 +85,10 @@ void bind_measured(nb::module_& module) {
         "estimates_only", [](bool only) { return std::exchange(estimates_only, only); },
         nb::arg("only"),
         "Whether this thread plans by estimates alone from now on; what it did before.");
+    module.def(
+        "times_in_use", &times_in_use,
+        "A number that tells apart the measured times by which this thread plans; 0 where it "
+        "plans by\nestimates alone.");
     nb::class_<Trial>(module, "Trial",
                       "One algorithm on one problem with arrays of its own, timed as it would run "
                       "inside of a\nnetwork. Not to be used by two threads at a time.")

@@ -1,4 +1,5 @@
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -102,6 +103,15 @@ void bind_problem(nb::module_& module) {
              "estimated, the\nleast first; nothing is run.")
         .def("refusal", &Problem::refusal, nb::arg("algorithm"),
              "Why the algorithm cannot do this problem; empty where it can.")
+        .def(
+            "measured",
+            [](const Problem& self, std::string_view algorithm) -> std::optional<double> {
+                const Known known(self);
+                if (!known.any() || !known.times().contains(algorithm)) return std::nullopt;
+                return known.cycles(algorithm, 0);
+            },
+            nb::arg("algorithm"),
+            "The cycles that an algorithm was measured to take; None where it was not.")
         .def("cost", &Problem::cost, nb::arg("algorithm"),
              "The cost in cycles, measured or estimated; infinite where there is neither.")
         .def("takes_bfloat16", &Problem::takes_bfloat16, nb::arg("algorithm"),

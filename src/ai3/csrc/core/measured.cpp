@@ -39,6 +39,7 @@ class Table {
 };
 
 std::atomic<bool> may_be_known{false};
+std::atomic<std::int64_t> generation{0};
 std::mutex opening;
 std::function<std::shared_ptr<const MeasuredTimes>()> open_times;
 std::shared_ptr<Table> table;
@@ -96,7 +97,13 @@ void measure_by(std::function<std::shared_ptr<const MeasuredTimes>()> open) {
     const bool any = bool(open);
     open_times = std::move(open);
     table = nullptr;
+    ++generation;
     may_be_known.store(any, std::memory_order_release);
+}
+
+std::int64_t times_in_use() {
+    const bool any = !estimates_only && may_be_known.load(std::memory_order_acquire);
+    return any ? generation.load(std::memory_order_relaxed) : 0;
 }
 
 std::string key_of(const Problem& problem) {

@@ -36,6 +36,9 @@ void measure_by(std::function<std::shared_ptr<const MeasuredTimes>()> open);
 // Whether this thread is to see estimates alone.
 inline thread_local bool estimates_only = false;
 
+// Tells apart the measured times by which this thread plans; 0 where it sees estimates alone.
+std::int64_t times_in_use();
+
 // Tells problems apart that take different time: operation, specs, attributes, threads.
 std::string key_of(const Problem& problem);
 
