@@ -24,6 +24,7 @@ from rich.table import Table
 
 import ai3
 from ai3 import machine
+from ai3.errors import BudgetError
 from ai3.plan import Plan
 from ai3.tuning import database
 from ai3.tuning.network import pinned
@@ -171,7 +172,7 @@ def memory(seconds: float) -> tuple[Table, Any]:
         found = model.tune(sample, seconds=seconds, memory="1.1x")
     size = sum(p.numel() * p.element_size() for p in network.module.parameters())
     threads = torch.get_num_threads()
-    others = peers.sides(network.module, sample, threads, "float32")
+    others, _ = peers.sides(network.module, sample, threads)
     sides = {"ai3": lambda: model(sample), **others}
     table = view('vgg16, memory="1.1x"', "", "state", "time", "against ai3", "memory")
     rows = []
@@ -189,11 +190,17 @@ def accuracy(seconds: float) -> tuple[Table, Any]:
     """What a budget of accuracy leaves of Winograd's tiles, and what it costs."""
     table = view("accuracy=3e-7", "", "error", "costs", "algorithms")
     rows = []
-    for name in ("vgg16", "resnet18"):
+    for name in ("vgg16", "resnet18", "resnet50"):
         network = load(name)
         sample = torch.randn(1, *network.input_shape[1:])
+        model = ai3.swap_backend(network.module)
         with empty_cache():
-            found = ai3.swap_backend(network.module).tune(sample, seconds=seconds, accuracy=3e-7)
+            try:
+                found = model.tune(sample, seconds=seconds, accuracy=3e-7)
+            except BudgetError as error:
+                table.add_row(name, "", "", str(error))
+                rows.append([name, str(error)])
+                continue
         assert found.plan is not None
         used = sorted({node.algorithm for node in found.plan.nodes if node.op == "conv2d"})
         table.add_row(name, f"{found.error:.2g}", f"{found.cost_ms:.3g} ms", ", ".join(used))

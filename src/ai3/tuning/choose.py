@@ -20,6 +20,9 @@ from ai3.tuning.tuned import Tuned
 CHECKED = 0.2
 """The share of the time that whole networks are compared in."""
 
+FITTED = 0.3
+"""The share in which a budget of accuracy is spent, by runs of the whole network."""
+
 LEAST_CHECKED, LEAST_ROUNDS = 0.5, 3
 """Seconds and rounds in which they are in any case."""
 
@@ -83,7 +86,7 @@ def tune(
         raise ValueError(f"seconds must be above 0, not {seconds}")
     if isinstance(net, Model) and (refusal := net.refusal_of_plans()):
         raise ValueError(refusal)
-    session = Session(seconds)
+    session = Session(seconds, FITTED if budgets.accuracy is not None else 0.0)
     if isinstance(net, Model):
         return session.model(net, inputs, budgets, check)
     from ai3.torch import tuning
@@ -94,12 +97,13 @@ def tune(
 class Session:
     """One call of `tune`: its time, what it has measured, what it shows."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, fitted: float) -> None:
         arrays.follow_torch_threads()
         self.started = time.perf_counter()
         self.stopped = False
         self._end = self.started + seconds
-        self._measuring = self.started + (1 - CHECKED) * seconds
+        self._fitting = self.started + (1 - CHECKED) * seconds
+        self._measuring = self._fitting - fitted * seconds
         self._measured: set[str] = set()
         self._known: set[str] = set()
         self.watch = Watch()
@@ -128,7 +132,7 @@ class Session:
         plan = network.plan_of(model, parts, by_estimates=False)
         tuned = Tuned(plan)
         if budgets.any:
-            tuned = fit.fitted(model, inputs, plan, budgets, self.left)
+            tuned = fit.fitted(model, inputs, plan, budgets, lambda: self.left(self._fitting))
         if check:
             tuned = self._checked(tuned, model, inputs, parts, untuned, budgets)
         return tuned
@@ -190,7 +194,7 @@ class Session:
         return known
 
     def is_over(self) -> bool:
-        return self.stopped or time.perf_counter() >= self._measuring
+        return not self.left()
 
     def told(self, tuned: Tuned) -> Tuned:
         return replace(
@@ -201,9 +205,10 @@ class Session:
             stopped=self.stopped,
         )
 
-    def left(self) -> float:
-        """Seconds, of those for all but the last check."""
-        return 0.0 if self.stopped else max(0.0, self._measuring - time.perf_counter())
+    def left(self, end: float | None = None) -> float:
+        """Seconds, of those for measuring or until another end."""
+        end = self._measuring if end is None else end
+        return 0.0 if self.stopped else max(0.0, end - time.perf_counter())
 
     def compare(
         self, sides: Mapping[str, Callable[[], object]], most: float
