@@ -124,6 +124,26 @@ def test_bench(capsys: pytest.CaptureFixture[str]) -> None:
     assert document["sides"][0]["speed"] == 1
 
 
+def test_a_plan_is_run(capsys: pytest.CaptureFixture[str], here: Path) -> None:
+    import own_networks
+
+    network, x = own_networks.with_input()
+    plan = here / "gemm.json"
+    ai3.swap_backend(network, {"conv2d": "gemm"}).plan(x).save(plan)
+    name, shape = "own_networks:with_input", ("--shape", "2x3x8x8")
+    for given in ((name,), (name, "--in-place"), (saved(here / "saved.ai3"), *shape)):
+        text = said(capsys, "explain", *given, "--plan", plan, "--json", "--no-errors")
+        layers = json.loads(text)["layers"]
+        assert [layer["algorithm"] for layer in layers if layer["op"] == "conv2d"] == ["gemm"]
+    quick = ("--seconds", "0.01", "--json")
+    sides = json.loads(said(capsys, "bench", name, "--plan", plan, *quick))["sides"]
+    assert len(sides) == 3 and all(side["difference"] < 1e-5 for side in sides)
+    for command in ("bench", "explain"):
+        both = ("--plan", plan, "--algorithm", "conv2d=direct")
+        assert "--plan says it all" in said(capsys, command, name, *both, exits=2)
+        assert "none.json" in said(capsys, command, name, "--plan", "none.json", exits=2)
+
+
 @pytest.fixture
 def cache(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache folder of the test's own."""

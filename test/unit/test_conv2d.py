@@ -391,6 +391,25 @@ def test_guess_takes_the_least_estimated_cost() -> None:
     assert "winograd" not in [name for name, _ in strided.ranking()]
 
 
+GRADIENTS = {
+    "conv2d": ([(1, 64, 56, 56)], [(64, 64, 3, 3)], {}),
+    "conv2d_grad_input": ([(1, 64, 56, 56)], [(64, 64, 3, 3)], {"input_size": (56, 56)}),
+    "conv2d_grad_weight": ([(1, 64, 56, 56)] * 2, [], {"kernel_size": (3, 3)}),
+}
+
+
+@pytest.mark.parametrize("op", GRADIENTS)
+def test_tiles_by_name_have_an_estimate_and_are_not_elected(op: str) -> None:
+    inputs, weights, own = GRADIENTS[op]
+    arrays = [[torch.zeros(shape) for shape in shapes] for shapes in (inputs, weights)]
+    problem = make_problem(_core, op, *arrays, padding=1, **own)
+    tiles = [name for name in _core.algorithms()[op] if name.startswith("winograd f")]
+    costs = {name: problem.cost(name) for name in in_own_dtype(tiles) if not problem.refusal(name)}
+    assert len(costs) > 1 and all(0 < cost < float("inf") for cost in costs.values())
+    assert problem.cost("winograd") in costs.values()
+    assert not {name for name, _ in problem.ranking()} & {*tiles}
+
+
 def test_smm_needs_no_workspace() -> None:
     case = CASES["3x3"]
     x, weight, bias = case.tensors(torch.float32)

@@ -1,6 +1,7 @@
 """`ai3 bench`."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from ai3.commands import networks
 from ai3.commands.networks import (
     Algorithms,
     Batch,
+    Chosen,
     Network,
     Precision,
     Pretrained,
@@ -31,6 +33,7 @@ def bench(
     threads: Threads = None,
     algorithm: Algorithms = None,
     precision: Precision = "float32",
+    plan: Chosen = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="For each of those compared.")] = 2,
     pretrained: Pretrained = False,
     json: Json = False,
@@ -45,7 +48,7 @@ def bench(
     networks.set_threads(threads)
     with progress(f"{network} ...") as update:
         found = networks.load(network, shape, batch, pretrained)
-        sides = _sides(found, algorithm, precision)
+        sides = _sides(found, algorithm, precision, plan)
         update(f"{network}: comparing results ...")
         apart = _apart(sides)
         update(f"{network}: timing {len(sides) * seconds:.0f} s ...")
@@ -87,9 +90,9 @@ def bench(
 
 
 def _sides(
-    found: networks.Loaded, algorithms: list[str] | None, precision: str
+    found: networks.Loaded, algorithms: list[str] | None, precision: str, plan: Path | None
 ) -> dict[str, Callable[[], Any]]:
-    model = found.model(algorithms, precision)
+    model = found.model(algorithms, precision, plan)
     sides: dict[str, Callable[[], Any]] = {}
     if not isinstance(found.network, ai3.Model):
         import copy
@@ -97,8 +100,7 @@ def _sides(
         import torch
 
         swapped = copy.deepcopy(found.network)
-        conv2d = networks.selectors(algorithms).get("conv2d")
-        ai3.swap_conv2d(swapped, conv2d, unsupported="default")
+        networks.swap_conv2d(swapped, algorithms, plan)
 
         def side(module: Any) -> Callable[[], Any]:
             @torch.inference_mode()

@@ -11,6 +11,7 @@ from ai3.commands import networks
 from ai3.commands.networks import (
     Algorithms,
     Batch,
+    Chosen,
     Network,
     Precision,
     Pretrained,
@@ -32,6 +33,7 @@ def explain(
     threads: Threads = None,
     algorithm: Algorithms = None,
     precision: Precision = "float32",
+    plan: Chosen = None,
     in_place: Annotated[
         bool,
         typer.Option(
@@ -70,10 +72,9 @@ def explain(
             if isinstance(found.network, ai3.Model):
                 raise ValueError("--in-place is for networks of torch, not for saved models")
             explained = found.network
-            conv2d = networks.selectors(algorithm).get("conv2d")
-            ai3.swap_conv2d(explained, conv2d, unsupported="default")
+            networks.swap_conv2d(explained, algorithm, plan)
         else:
-            explained = found.model(algorithm, precision)
+            explained = found.model(algorithm, precision, plan)
         update(f"{network}: running ...")
         result = ai3.explain(explained, *found.inputs, repeat=repeat, errors=errors)
     shapes = " and ".join("x".join(map(str, x.shape)) for x in found.inputs)

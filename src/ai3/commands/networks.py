@@ -50,6 +50,14 @@ Algorithms = Annotated[
         'done by it is done by "default".',
     ),
 ]
+Chosen = Annotated[
+    Path | None,
+    typer.Option(
+        "--plan",
+        metavar="FILE",
+        help="Run exactly what a plan says that `ai3 tune --plan` or Plan.save wrote.",
+    ),
+]
 Precision = Annotated[
     str,
     typer.Option(
@@ -69,9 +77,18 @@ class Loaded:
     network: Any
     inputs: tuple[Any, ...]
 
-    def model(self, algorithms: Sequence[str] | None = None, precision: str = "float32") -> Any:
+    def model(
+        self,
+        algorithms: Sequence[str] | None = None,
+        precision: str = "float32",
+        plan: Path | None = None,
+    ) -> Any:
         """The network as an `ai3.Model`, its operations done as the options say."""
+        if plan is not None and (algorithms or precision != "float32"):
+            raise ValueError("--plan says it all: --algorithm and --precision do not go with it")
         if isinstance(self.network, ai3.Model):
+            if plan is not None:
+                self.network.use(plan)
             if algorithms or precision != "float32":
                 raise ValueError(
                     f"{self.name} is a model that was saved with its algorithms: --algorithm and "
@@ -80,10 +97,11 @@ class Loaded:
             return self.network
         return ai3.swap_backend(
             self.network,
-            selectors(algorithms),
+            None if plan else selectors(algorithms),
             list(self.inputs) if len(self.inputs) > 1 else self.inputs[0],
             precision=precision,
             unsupported="default",
+            plan=plan,
         )
 
 
@@ -114,6 +132,12 @@ def selectors(algorithms: Sequence[str] | None) -> dict[str, str]:
             )
         found[op.strip()] = name.strip()
     return found
+
+
+def swap_conv2d(network: Any, algorithms: Sequence[str] | None, plan: Path | None) -> None:
+    """In place, as the options say."""
+    conv2d = None if plan else selectors(algorithms).get("conv2d")
+    ai3.swap_conv2d(network, conv2d, unsupported="default", plan=plan)
 
 
 def set_threads(threads: int | None) -> None:

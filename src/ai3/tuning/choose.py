@@ -132,7 +132,11 @@ class Session:
         plan = network.plan_of(model, parts, by_estimates=False)
         tuned = Tuned(plan)
         if budgets.any:
-            tuned = fit.fitted(model, inputs, plan, budgets, lambda: self.left(self._fitting))
+            plans = [plan]
+            if budgets.memory is not None:
+                others = inside.layouts(model, parts, untuned)
+                plans += [network.plan_of(model, parts, by_estimates=False, pins=o) for o in others]
+            tuned = fit.fitted(model, inputs, plans, budgets, lambda: self.left(self._fitting))
         if check:
             tuned = self._checked(tuned, model, inputs, parts, untuned, budgets)
         return tuned

@@ -38,7 +38,6 @@ class _Ways:
         self.plan = plan
         self.of: dict[str, list[_Way]] = {}
         self.labels: dict[str, str] = {}
-        self.unbound: dict[str, _Way] = {}  # what the plan has
         times = database.opened() or database.Times(None)
         for graph, part in zip(model._graphs, plan.parts, strict=True):
             compiled = network.pinned(model, graph, part)
@@ -51,9 +50,6 @@ class _Ways:
                 ways = list(_ways(node, problem, times, named))
                 if len(ways) > 1:
                     self.of[node.name] = ways
-                    self.unbound[node.name] = next(
-                        way for way in ways if way.algorithm == node.algorithm
-                    )
                     self.labels[node.name] = node.label
 
     def plan_by(self, picks: dict[str, _Way]) -> Plan:
@@ -71,11 +67,45 @@ class _Ways:
 def fitted(
     model: Model,
     inputs: Sequence[Any],
+    plans: Sequence[Plan],
+    budgets: "Budgets",
+    left: Callable[[], float],
+) -> Tuned:
+    """The fastest choice that keeps the budgets in the layouts of one of the plans, the first of
+    which is the fastest without budgets. Raises BudgetError."""
+    found: list[tuple[float, Plan, Tuned]] = []
+    impossible: list[_Impossible] = []
+    for plan in plans:
+        try:
+            tuned = _fitted(model, inputs, plan, budgets, left)
+            assert tuned.plan is not None
+            found.append((network.expected(model, tuned.plan), tuned.plan, tuned))
+        except _Impossible as error:
+            impossible.append(error)
+    if not found:
+        raise BudgetError(str(min(impossible, key=lambda error: error.least)))
+    seconds, chosen, tuned = min(found, key=lambda each: each[0])
+    slower = seconds - network.expected(model, plans[0])
+    notes = [] if plans[0].compare(chosen) else ["the budgets change nothing"]
+    return replace(tuned, cost_ms=1e3 * slower, notes=tuple(notes))
+
+
+class _Impossible(BudgetError):
+    """In the layouts of one plan; `least` is the least that is possible, of what the budget is."""
+
+    def __init__(self, text: str, least: float) -> None:
+        super().__init__(text)
+        self.least = least
+
+
+def _fitted(
+    model: Model,
+    inputs: Sequence[Any],
     plan: Plan,
     budgets: "Budgets",
     left: Callable[[], float],
 ) -> Tuned:
-    """The fastest plan, in the layouts of `plan`, that keeps the budgets. Raises BudgetError."""
+    """The same in the layouts of one plan. Raises _Impossible."""
     ways = _Ways(model, plan, named=budgets.accuracy is not None)
     memory = budgets.bytes(network.weight_bytes(model.graph))
     errors = None
@@ -115,16 +145,7 @@ def fitted(
     if errors is not None:
         chosen, error = _hastened(model, ways, _picked(ways, solution), errors, memory, left)
     held = network.footprint(model, chosen)
-    unbound = ways.plan_by(ways.unbound)
-    notes = [] if unbound.compare(chosen) else ["the budgets change nothing"]
-    return Tuned(
-        chosen,
-        bytes=held.total,
-        error=error,
-        cost_ms=chosen.ms - unbound.ms,
-        gap=solution.gap,
-        notes=tuple(notes),
-    )
+    return Tuned(chosen, bytes=held.total, error=error, gap=solution.gap)
 
 
 def _hastened(
@@ -273,22 +294,24 @@ def _picked(ways: _Ways, solution: Solution) -> dict[str, _Way]:
 
 def _impossible(
     model: Model, ways: _Ways, memory: float, fixed: float, errors: _Errors | None
-) -> BudgetError:
+) -> _Impossible:
     """Which budget cannot be kept, the least that is possible, and the layer that needs most."""
     if errors is not None and errors.least > errors.accuracy:
         worst = max(ways.of, key=lambda name: errors.exactest[name].error, default="")
         layer = ways.labels.get(worst, "no layer with a choice")
-        return BudgetError(
+        return _Impossible(
             f"accuracy={errors.accuracy:g} cannot be kept: with the most exact algorithm of every "
-            f"layer the outputs are {errors.least:.2g} away, and {layer} is the least exact"
+            f"layer the outputs are {errors.least:.2g} away, and {layer} is the least exact",
+            errors.least,
         )
     leanest = {name: min(of, key=lambda w: w.packed + w.workspace) for name, of in ways.of.items()}
     plan = ways.plan_by(leanest)
     least = network.footprint(model, plan)
     layer, needs = network.largest(model, plan)
     both = " together with that accuracy" if errors is not None and least.total <= memory else ""
-    return BudgetError(
+    return _Impossible(
         f"memory={int(memory)} bytes cannot be kept{both}: the least that is possible is "
         f"{least.total} bytes ({least.packed} packed weights, {least.workspace} workspace, "
-        f"{least.activations} activations), of which {layer} needs {needs}"
+        f"{least.activations} activations), of which {layer} needs {needs}",
+        least.total,
     )

@@ -80,7 +80,6 @@ def _rows(
         workspace = _core.Trial(problem, contender.algorithm).workspace_bytes
         packed = weights.packed_bytes
     error = errors.get(contender.algorithm)
-    estimated = isfinite(contender.cycles)
     exact = error is not None and error <= UNASKED_ERROR
     return [
         Row(
@@ -91,11 +90,11 @@ def _rows(
             contender.threads,
             lane.seconds,
             len(lane.samples),
-            contender.cycles if estimated else None,
+            contender.cycles if isfinite(contender.cycles) else None,
             error,
             packed,
             workspace,
-            (estimated or exact or sole) and not contender.algorithm.endswith(" bf16"),
+            (contender.elected or exact or sole) and not contender.algorithm.endswith(" bf16"),
         )
         for state, lane in lanes.items()
     ]

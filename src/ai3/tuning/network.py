@@ -12,6 +12,7 @@ from ai3.graph.graph import Graph
 from ai3.graph.weights import WeightStore
 from ai3.model import Model
 from ai3.plan import Plan, PlannedPart, planned
+from ai3.tuning import database
 
 Parts: TypeAlias = Sequence[tuple[Graph, tuple[_core.Spec, ...]]]
 """The graphs of a model, with the specs of their inputs."""
@@ -77,6 +78,17 @@ def unpinned(model: Model) -> Model:
 
 def pinned(model: Model, graph: Graph, part: PlannedPart) -> Compiled:
     return compile_graph(graph, part.inputs, model._weights, model._unsupported, pins=part.pins())
+
+
+def expected(model: Model, plan: Plan) -> float:
+    """The seconds that all of a plan takes by what was measured or, where it was not, estimated."""
+    times = database.opened() or database.Times(None)
+    ms = 0.0
+    for graph, part in zip(model._graphs, plan.parts, strict=True):
+        made = pinned(model, graph, part)
+        for name in made.steps:
+            ms += times.expected(made.problems[name], made.algorithms[name])[0] or 0.0
+    return 1e-3 * ms
 
 
 def largest(model: Model, plan: Plan) -> tuple[str, int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 from ai3 import _core
@@ -18,7 +18,7 @@ HOPELESS = 4.0
 @dataclass(frozen=True)
 class Contender:
     """An algorithm on a problem in certain layouts; `cycles` is its estimate, infinite where there
-    is none."""
+    is none, and by that "default" may stand for what is `elected`."""
 
     op: str
     inputs: tuple[_core.Spec, ...]
@@ -28,6 +28,7 @@ class Contender:
     algorithm: str
     key: str
     cycles: float
+    elected: bool
 
     def problem(self) -> tuple[_core.Problem, _core.Weights]:
         """A problem with weights of its own: what is packed of them goes with it."""
@@ -37,19 +38,20 @@ class Contender:
 
 
 def contenders(
-    problem: _core.Problem,
-    weights: Sequence[Weight],
-    attributes: dict[str, Any],
-    named: bool,
-    only: str | None = None,
+    problem: _core.Problem, weights: Sequence[Weight], attributes: dict[str, Any], named: bool
 ) -> list[Contender]:
-    """All that may compute a problem in the layouts that it has, or one algorithm `only`; `named`
-    permits algorithms that round to bfloat16."""
-    names = [only] if only else [n for n in _names(problem.op, named) if not problem.refusal(n)]
-    costs = {name: _proxy(problem, name) for name in names}
-    limit = HOPELESS * min(costs.values(), default=inf)
+    """All that may compute a problem in the layouts that it has; `named` permits algorithms that
+    round to bfloat16."""
+    names = [name for name in _names(problem.op, named) if not problem.refusal(name)]
+    before = _core.estimates_only(True)
+    try:
+        cycles = {name: problem.cost(name) for name in names}
+        elected = {name for name, _ in problem.ranking()}
+    finally:
+        _core.estimates_only(before)
+    limit = HOPELESS * min(cycles.values(), default=inf)
     # What is small and exact is to be known where there are budgets.
-    measured = [n for n in names if costs[n] <= limit or n == "direct" or limit == inf]
+    measured = [n for n in names if cycles[n] <= limit or n == "direct" or limit == inf]
     return [
         Contender(
             problem.op,
@@ -59,19 +61,11 @@ def contenders(
             problem.threads,
             name,
             problem.key,
-            estimated(problem, name),
+            cycles[name],
+            name in elected,
         )
         for name in measured
     ]
-
-
-def estimated(problem: _core.Problem, algorithm: str) -> float:
-    """Cycles, whatever was measured."""
-    before = _core.estimates_only(True)
-    try:
-        return problem.cost(algorithm)
-    finally:
-        _core.estimates_only(before)
 
 
 def _names(op: str, named: bool) -> list[str]:
@@ -81,12 +75,3 @@ def _names(op: str, named: bool) -> list[str]:
         for name in _core.algorithms()[op]
         if name not in STANDING and (named or not name.endswith(" bf16"))
     ]
-
-
-def _proxy(problem: _core.Problem, name: str) -> float:
-    """The estimate of an algorithm, of one that has none that of the kind it is of: "winograd" of
-    "winograd f2"."""
-    cycles = estimated(problem, name)
-    kind = name.partition(" ")[0]
-    known = kind != name and kind in _core.algorithms()[problem.op]
-    return estimated(problem, kind) if known and not isfinite(cycles) else cycles

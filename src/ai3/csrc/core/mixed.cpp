@@ -88,8 +88,10 @@ void MixedProblem::reference(const void* const* inputs, void* output) const {
 }
 
 std::string_view MixedProblem::choose() const {
-    const auto ranked = algorithms().ranking(
-        [&](const NamedAlgorithm& algorithm) { return cost_of_any(algorithm); });
+    const auto ranked = algorithms().ranking([&](const NamedAlgorithm& algorithm) {
+        return algorithm.elected() ? cost_of_any(algorithm)
+                                   : std::numeric_limits<double>::infinity();
+    });
     return ranked.empty() ? wide_->choose() : ranked.front().first;
 }
 
@@ -154,9 +156,10 @@ std::optional<InBfloat16> InBfloat16::of(const Problem& problem, std::string_vie
     if (made.algorithm_ == "default") {
         const Known times(problem);
         const auto ranked = table.ranking([&](const NamedAlgorithm& known) {
-            return known.takes_bfloat16() ? times.cycles(std::string(known.name()) + in_bfloat16,
-                                                         made.narrow_->cost_of(known))
-                                          : std::numeric_limits<double>::infinity();
+            return known.takes_bfloat16() && known.elected()
+                       ? times.cycles(std::string(known.name()) + in_bfloat16,
+                                      made.narrow_->cost_of(known))
+                       : std::numeric_limits<double>::infinity();
         });
         made.algorithm_ = ranked.empty() ? "direct" : ranked.front().first;
     }

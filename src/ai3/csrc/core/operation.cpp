@@ -86,7 +86,8 @@ std::string Problem::resolve(std::string_view algorithm) const {
 std::vector<std::pair<std::string, double>> Problem::ranking() const {
     const Known known(*this);
     const auto ranked = algorithms_.ranking([&](const NamedAlgorithm& algorithm) {
-        const double cycles = cost_of_any(algorithm);
+        const double cycles =
+            algorithm.elected() ? cost_of_any(algorithm) : std::numeric_limits<double>::infinity();
         if (!known.any()) return known.cycles({}, cycles);
         const auto found = known.times().find(algorithm.name());
         const bool unasked = found != known.times().end() && found->second.unasked;

@@ -161,8 +161,10 @@ class Registry : public AlgorithmTable {
 
     // The algorithm that is estimated to do it the quickest, `otherwise` where none has a cost.
     std::string_view cheapest(const P& problem, std::string_view otherwise) const {
-        const auto ranked =
-            ranking([&](const NamedAlgorithm& algorithm) { return cost(algorithm, problem); });
+        const auto ranked = ranking([&](const NamedAlgorithm& algorithm) {
+            return algorithm.elected() ? cost(algorithm, problem)
+                                       : std::numeric_limits<double>::infinity();
+        });
         return ranked.empty() ? otherwise : ranked.front().first;
     }
 

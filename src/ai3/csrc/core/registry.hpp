@@ -22,6 +22,8 @@ class NamedAlgorithm {
     virtual bool built_in() const { return true; }
     // Whether "default" stands for it wherever it can do the problem.
     virtual bool preferred() const { return false; }
+    // Whether "default" may stand for it by its estimate.
+    virtual bool elected() const { return true; }
     // Whether it computes with bfloat16 itself, as the operation's type describes it; else it is
     // given float32.
     virtual bool takes_bfloat16() const { return false; }
@@ -48,7 +50,8 @@ class AlgorithmTable {
     const NamedAlgorithm& at(std::string_view name) const;
     // Those that are not built in.
     std::vector<const NamedAlgorithm*> added() const;
-    // Those of finite cost, the least first.
+    // Those of finite cost, the least first; by estimates, `cost` has to leave out what is not
+    // elected.
     std::vector<std::pair<std::string_view, double>> ranking(
         const std::function<double(const NamedAlgorithm&)>& cost) const;
 

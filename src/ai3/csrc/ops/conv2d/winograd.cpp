@@ -347,10 +347,10 @@ class WinogradAlgorithm final : public Algorithm<Conv2d> {
         });
     }
 
-    // Only the plain name stands for election.
+    bool elected() const override { return !tile; }
+
     double cost(const Conv2d& p) const override {
-        if (tile) return Algorithm<Conv2d>::cost(p);
-        return tile_cost(p, best_tile(p), p.threads) + transposes(p) / p.threads;
+        return tile_cost(p, chosen(p), p.threads) + transposes(p) / p.threads;
     }
 
   private:

@@ -215,6 +215,8 @@ class ByConvolution final : public Algorithm<Conv2dGradInput> {
 
     std::string_view name() const override { return algorithm_.name(); }
 
+    bool elected() const override { return algorithm_.elected(); }
+
     std::string refusal(const Conv2dGradInput& p) const override {
         for (const Conv2d& part : p.parts)
             if (std::string reason = algorithm_.refusal(part); !reason.empty())

@@ -223,10 +223,10 @@ class WinogradAlgorithm final : public Algorithm<Conv2dGradWeight> {
         });
     }
 
-    // Only the plain name stands for election.
+    bool elected() const override { return !tile; }
+
     double cost(const Conv2dGradWeight& p) const override {
-        if (tile) return Algorithm<Conv2dGradWeight>::cost(p);
-        return tile_cost(p.forward, best_tile(p.forward), p.forward.threads);
+        return tile_cost(p.forward, chosen(p), p.forward.threads);
     }
 
     std::unique_ptr<Plan> plan(const Conv2dGradWeight& p, const WeightSet&) const override {
