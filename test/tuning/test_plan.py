@@ -173,7 +173,7 @@ def impossible(plan: Plan) -> Plan:
     "change, where",
     [
         (renamed, "another"),
-        (impossible, "depthwise.*the channels are in groups"),
+        (impossible, "depthwise.*the channels are in groups of 1 for 1, not of multiples"),
         (lambda plan: replace(plan, precision="bfloat16"), "precision"),
         (lambda plan: replace(plan, parts=()), "0 graphs"),
         (lambda plan: replace(plan, kind="modules"), "for swap_conv2d"),

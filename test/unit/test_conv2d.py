@@ -64,16 +64,28 @@ class Case:
 CASES = {name: Case.of(given) for name, given in convolutions.CONVOLUTIONS.items()}
 
 
-def is_refused(case: Case, algorithm: str) -> bool:
-    """Whether an algorithm is known not to do a case: Winograd's tiles fit few kernels, transforms
-    have a length and no stride."""
+def is_refused(case: Case, algorithm: str, vector: int) -> bool:
+    """Whether an algorithm is known not to do a case: Winograd's tiles fit few kernels and groups
+    of whole vectors, transforms have a length and no stride."""
     if algorithm == "fft":
         return case.attributes.get("stride", 1) not in (1, (1, 1)) or max(case.kernel) > 128
     if "winograd" not in algorithm:
         return False
     kernels = [(3, 3)] if algorithm == "winograd f6" else [(3, 3), (5, 5)]
-    ones = [case.attributes.get(name, 1) for name in ("stride", "dilation", "groups")]
-    return case.kernel not in kernels or any(one not in (1, (1, 1)) for one in ones)
+    ones = [case.attributes.get(name, 1) for name in ("stride", "dilation")]
+    groups = case.attributes.get("groups", 1)
+    tails = [channels // groups % vector for channels in (case.input[-3], case.oc)]
+    return (
+        case.kernel not in kernels
+        or any(one not in (1, (1, 1)) for one in ones)
+        or (groups > 1 and any(tails))
+    )
+
+
+def vector_of(core: ModuleType, dtype: torch.dtype) -> int:
+    """How many channels one vector has."""
+    block = core.Spec(str(dtype).removeprefix("torch."), (1, 1, 1, 1), "blocked")
+    return int(block.bytes // dtype.itemsize)
 
 
 def error_factor(algorithm: str) -> float:
@@ -96,7 +108,7 @@ def check(case: Case, algorithm: str, x: torch.Tensor, *weights: Any, core: Any 
     """Equals torch, or is refused where it should be."""
     weight, bias = weights
     problem = make_problem(core, "conv2d", [x], [weight, bias], **case.attributes)
-    assert bool(problem.refusal(algorithm)) == is_refused(case, algorithm)
+    assert bool(problem.refusal(algorithm)) == is_refused(case, algorithm, vector_of(core, x.dtype))
     if problem.refusal(algorithm):
         with pytest.raises(ValueError, match=f"'{algorithm}' cannot do this: the "):
             problem.run(algorithm, x)
@@ -193,7 +205,8 @@ def test_layouts_and_epilogues(
                 assert_within(actual, wanted, reduction=reduction(weight), magnitude=magnitude)
     assert done >= {"direct", "default"}
     if layout == output_layout == "dense":
-        assert done == {name for name in ALGORITHMS if not is_refused(case, name)}
+        vector = vector_of(core, x.dtype)
+        assert done == {name for name in ALGORITHMS if not is_refused(case, name, vector)}
 
 
 def test_absent_channels_of_one_pixel_are_zero(core: ModuleType) -> None:

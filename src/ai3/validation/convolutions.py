@@ -80,6 +80,11 @@ CONVOLUTIONS = {
     "groups_tails": convolution((2, 9, 6, 6), 21, (3, 3), {"groups": 3, "padding": 1}),
     "grouped_wide": convolution((1, 6, 8, 8), 66, (3, 3), {"groups": 2, "padding": 1}),
     "grouped_few_pixels": convolution((1, 704, 3, 3), 1232, (3, 3), {"groups": 11, "padding": 1}),
+    "groups_of_blocks": convolution((2, 32, 13, 11), 96, (3, 3), {"groups": 2, "padding": 1}),
+    "groups_of_blocks_5x5": convolution((1, 64, 9, 14), 64, (5, 5), {"groups": 4, "padding": 2}),
+    "many_groups_of_blocks": convolution(
+        (1, 160, 5, 6), 160, (3, 3), {"groups": 10, "padding": 1}, bias=False
+    ),
     "depthwise": convolution((2, 20, 14, 15), 20, (3, 3), {"groups": 20, "padding": 1}),
     "depthwise_stride_2": convolution(
         (1, 5, 13, 12), 5, (5, 5), {"groups": 5, "stride": 2, "padding": 2}

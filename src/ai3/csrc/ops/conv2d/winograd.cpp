@@ -1,6 +1,6 @@
 // Winograd's minimal filtering F(m x m, r x r): each m x m tile of the output costs (m + r - 1)^2
 // multiplications for each pair of channels instead of (m r)^2. Weights are transformed once;
-// then, for groups of tiles that stay in the cache: input transform, one matrix product for each of
+// then, for chunks of tiles that stay in the cache: input transform, one matrix product for each of
 // the (m + r - 1)^2 positions, output transform. Vectors are along the channels.
 //
 // Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308; Jia,
@@ -39,10 +39,11 @@ class WinogradPlan final : public Plan {
     static constexpr Index block_width = max_vectors * W;
 
   public:
-    // How the work is cut: groups of tiles, and whether all threads work on one group together.
+    // How the work on one group of channels is cut: chunks of tiles, and whether all threads work
+    // on one chunk together.
     struct Schedule {
         Index tile_rows, tile_columns, tiles, ic_blocks, oc_vectors, oc_blocks;
-        Index group, groups;
+        Index chunk, chunks;
         bool together;
         Index v_stride, m_stride;
 
@@ -50,24 +51,25 @@ class WinogradPlan final : public Plan {
             : tile_rows((p.OH + M - 1) / M),
               tile_columns((p.OW + M - 1) / M),
               tiles(tile_rows * tile_columns),
-              ic_blocks((p.IC + W - 1) / W),
-              oc_vectors((p.OC + W - 1) / W),
+              ic_blocks((p.group_ic() + W - 1) / W),
+              oc_vectors((p.group_oc() + W - 1) / W),
               oc_blocks((oc_vectors + max_vectors - 1) / max_vectors) {
-            // Transformed tiles of a group: within half of a second-level cache where a thread has
-            // a group of its own. Where the transformed weights are large they are read once for
-            // each group, so a group is larger and the threads share it.
+            // Transformed tiles of a chunk: within half of a second-level cache where a thread has
+            // a chunk of its own. Where the transformed weights are large they are read once for
+            // each chunk, so a chunk is larger and the threads share it.
             constexpr Index cache = Index{512} << 10, shared_cache = Index{4} << 20;
             const Index tile_bytes = A * A * ic_blocks * W * Index(sizeof(Read));
             const Index weight_bytes = A * A * ic_blocks * W * Index(sizeof(T)) * oc_vectors * W;
+            const double input_bytes = double(p.N * p.groups * tiles) * double(tile_bytes);
             together = weight_bytes > (Index{2} << 20) ||
-                       double(p.N) * double(tiles) * double(tile_bytes) < 2.0 * cache;
+                       (p.groups < 2 * p.threads && input_bytes < 2.0 * cache);
             const Index budget = together ? shared_cache : cache;
             const Index most = std::clamp<Index>(budget / tile_bytes, 14, 256);
-            groups = (tiles + most - 1) / most;
-            group = (tiles + groups - 1) / groups;
+            chunks = (tiles + most - 1) / most;
+            chunk = (tiles + chunks - 1) / chunks;
             // Odd numbers of cache lines, so that the positions do not fall into the same sets.
-            v_stride = ic_blocks * group * W + (ic_blocks * group % 2 ? 0 : W);
-            m_stride = group * block_width + W;
+            v_stride = ic_blocks * chunk * W + (ic_blocks * chunk % 2 ? 0 : W);
+            m_stride = chunk * block_width + W;
         }
 
         std::size_t input_bytes() const {
@@ -93,24 +95,28 @@ class WinogradPlan final : public Plan {
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
         const T* input = static_cast<const T*>(inputs[0]);
         const Output<O> out(p, inputs, static_cast<O*>(output));
-        const auto image = [&, stride = p.input_strides().image](Index n) {
-            return input + n * stride;
+        const Index stride = p.input_strides().image;
+        const auto work_at = [&](Index i) {
+            const Index first = i % s.chunks * s.chunk;
+            return Work{i / s.chunks / p.groups, i / s.chunks % p.groups, first,
+                        std::min(s.chunk, s.tiles - first)};
         };
         const auto tiles_at = [&](std::size_t at) {
             return reinterpret_cast<Read*>(workspace + at);
         };
         const auto sums_at = [&](std::size_t at) { return reinterpret_cast<Sum*>(workspace + at); };
+        const Index works = p.N * p.groups * s.chunks;
         if (!s.together) {
             const std::size_t each = s.input_bytes() + s.thread_bytes();
-            parallel_for(p.threads, p.N * s.groups, [&](Index i, int thread) {
-                const Index n = i / s.groups, first = i % s.groups * s.group;
-                const Index count = std::min(s.group, s.tiles - first);
+            parallel_for(p.threads, works, [&](Index i, int thread) {
+                const Work work = work_at(i);
                 Read* v = tiles_at(std::size_t(thread) * each);
                 Sum* m = sums_at(std::size_t(thread) * each + s.input_bytes());
                 for (Index block = 0; block < s.ic_blocks; ++block)
-                    transform_input(image(n), block, first, count, v, m + A * A * s.m_stride);
+                    transform_input(input + work.image * stride, block, work, v,
+                                    m + A * A * s.m_stride);
                 for (Index block = 0; block < s.oc_blocks; ++block)
-                    multiply(v, block, first, count, m, n, out);
+                    multiply(v, block, work, m, out);
             });
             return;
         }
@@ -118,36 +124,39 @@ class WinogradPlan final : public Plan {
         const auto own = [&](int thread) {
             return sums_at(s.input_bytes() + std::size_t(thread) * s.thread_bytes());
         };
-        for (Index i = 0; i < p.N * s.groups; ++i) {
-            const Index n = i / s.groups, first = i % s.groups * s.group;
-            const Index count = std::min(s.group, s.tiles - first);
+        for (Index i = 0; i < works; ++i) {
+            const Work work = work_at(i);
             parallel_for(p.threads, s.ic_blocks, [&](Index block, int thread) {
-                transform_input(image(n), block, first, count, v, own(thread) + A * A * s.m_stride);
+                transform_input(input + work.image * stride, block, work, v,
+                                own(thread) + A * A * s.m_stride);
             });
             // Few blocks of output channels are cut into ranges of tiles.
-            const Index parts =
-                std::clamp<Index>((2 * p.threads - 1) / s.oc_blocks, 1, std::min(count, s.group));
+            const Index parts = std::clamp<Index>((2 * p.threads - 1) / s.oc_blocks, 1, work.count);
             parallel_for(p.threads, s.oc_blocks * parts, [&](Index i, int thread) {
-                const Index begin = count * (i % parts) / parts;
-                const Index end = count * (i % parts + 1) / parts;
-                multiply(v + begin * W, i / parts, first + begin, end - begin, own(thread), n, out);
+                const Index begin = work.count * (i % parts) / parts;
+                const Index end = work.count * (i % parts + 1) / parts;
+                const Work part{work.image, work.group, work.first + begin, end - begin};
+                multiply(v + begin * W, i / parts, part, own(thread), out);
             });
         }
     }
 
   private:
-    // Tiles [first, first + count) of one block of input channels into v (position, block, tile,
-    // W).
-    void transform_input(const T* image, Index block, Index first, Index count, Read* v,
-                         Sum* strip) const {
-        Read* to = v + block * s.group * W;
-        for (Index done = 0; done < count;) {
-            const Index row = (first + done) / s.tile_columns;
-            const Index column = (first + done) % s.tile_columns;
-            const Index run = std::min(count - done, s.tile_columns - column);
+    // Tiles [first, first + count) of one group of channels of an image.
+    struct Work {
+        Index image, group, first, count;
+    };
+
+    // The tiles of one block of input channels into v (position, block, tile, W).
+    void transform_input(const T* image, Index block, const Work& work, Read* v, Sum* strip) const {
+        Read* to = v + block * s.chunk * W;
+        for (Index done = 0; done < work.count;) {
+            const Index row = (work.first + done) / s.tile_columns;
+            const Index column = (work.first + done) % s.tile_columns;
+            const Index run = std::min(work.count - done, s.tile_columns - column);
             const Index width = run * M + R - 1;
-            copy_block(p, image, block, row * M - p.pad_top, column * M - p.pad_left, A, width,
-                       strip);
+            copy_block(p, image, work.group * s.ic_blocks + block, row * M - p.pad_top,
+                       column * M - p.pad_left, A, width, strip);
             for (Index t = 0; t < run; ++t)
                 F::template input<Sum, rounded>(strip + t * M * W, width * W, to + (done + t) * W,
                                                 s.v_stride);
@@ -156,19 +165,19 @@ class WinogradPlan final : public Plan {
     }
 
     // The products of one block of output channels, and from them its pixels.
-    void multiply(const Read* v, Index block, Index first, Index count, Sum* m, Index image,
+    void multiply(const Read* v, Index block, const Work& work, Sum* m,
                   const Output<O>& out) const {
         const int vectors = int(std::min<Index>(max_vectors, s.oc_vectors - block * max_vectors));
-        const Index width = vectors * W, first_oc = block * block_width;
-        const Index K = s.ic_blocks * W;
-        const Sum* bias = packed->template as<Sum>() + first_oc;
-        const T* weights =
-            packed->template as<T>() + s.oc_vectors * W * bias_elements + first_oc * K * A * A;
+        const Index width = vectors * W, first = block * block_width, count = work.count;
+        const Index K = s.ic_blocks * W, padded_oc = s.oc_vectors * W;
+        const Sum* bias = packed->template as<Sum>() + work.group * padded_oc + first;
+        const T* weights = packed->template as<T>() + p.groups * padded_oc * bias_elements +
+                           (work.group * padded_oc + first) * K * A * A;
         const Index most = max_pixels(vectors), tiles = (count + most - 1) / most;
         const Index pixels = (count + tiles - 1) / tiles;
-        TileReduction<Read> reduction{s.ic_blocks, 1, 1, W, s.group * W, 0, 0, W};
-        reduction.last_channels = (p.IC % W + group - 1) / group * group;
-        reduction.half = half_empty<T>(std::min(width, p.OC - first_oc));
+        TileReduction<Read> reduction{s.ic_blocks, 1, 1, W, s.chunk * W, 0, 0, W};
+        reduction.last_channels = (p.group_ic() % W + group - 1) / group * group;
+        reduction.half = half_empty<T>(std::min(width, p.group_oc() - first));
         const ChannelTile<Read, T> run = find_channel_tile<Read, T>(reduction, vectors, pixels);
         alignas(cache_line) static constexpr Sum zeros[max_vectors * W] = {};
         for (int position = 0; position < A * A; ++position)
@@ -179,8 +188,8 @@ class WinogradPlan final : public Plan {
             }
         Sum* strip = m + A * A * s.m_stride;
         for (Index done = 0; done < count;) {
-            const Index row = (first + done) / s.tile_columns;
-            const Index column = (first + done) % s.tile_columns;
+            const Index row = (work.first + done) / s.tile_columns;
+            const Index column = (work.first + done) % s.tile_columns;
             const Index run = std::min(count - done, s.tile_columns - column);
             const Index pitch = run * M * width;
             for (Index t = 0; t < run; ++t)
@@ -188,7 +197,8 @@ class WinogradPlan final : public Plan {
                     F::template output<Sum>(m + (done + t) * width + vector * W, s.m_stride,
                                             load(bias + vector * W),
                                             strip + t * M * width + vector * W, pitch, width);
-            write_strip(strip, run * M, width, row * M, column * M, first_oc, image, out);
+            const Index oc = work.group * p.group_oc() + first;
+            write_strip(strip, run * M, width, row * M, column * M, oc, work.image, out);
             done += run;
         }
     }
@@ -202,18 +212,21 @@ class WinogradPlan final : public Plan {
                       std::min(first_oc + width, p.OC), (oh + h) * p.OW + ow, real);
     }
 
-    // Bias, then weights as (block of OC, position, IC, channels of the block), absent ones zero.
+    // Bias, then weights as (group, block of its OC, position, its IC, channels of the block),
+    // absent ones zero.
     std::shared_ptr<const Buffer> pack(const WeightSet& weights) const {
         const Index K = s.ic_blocks * W, padded_oc = s.oc_vectors * W;
-        const std::size_t bytes = std::size_t(padded_oc * (K * A * A + bias_elements)) * sizeof(T);
+        const std::size_t bytes =
+            std::size_t(p.groups * padded_oc * (K * A * A + bias_elements)) * sizeof(T);
         const std::string name = std::string(name_of(p.dtype)) + (group > 1 ? " pairs" : "") +
                                  " winograd " + std::to_string(M) + " " + std::to_string(R);
         return weights.packed(name, bytes, [&](Buffer& buffer) {
             with_weights<T>(weights, [&](const auto* from, const auto* from_bias) {
                 Sum* bias = buffer.as<Sum>();
-                for (Index oc = 0; oc < padded_oc; ++oc)
+                // Channels in groups fill their vectors.
+                for (Index oc = 0; oc < p.groups * padded_oc; ++oc)
                     bias[oc] = oc < p.OC && from_bias ? Sum(from_bias[oc]) : Sum(0);
-                pack_kernels(from, buffer.as<T>() + padded_oc * bias_elements,
+                pack_kernels(from, buffer.as<T>() + p.groups * padded_oc * bias_elements,
                              bytes > std::size_t{8} << 20);
             });
         });
@@ -222,19 +235,21 @@ class WinogradPlan final : public Plan {
     template <typename From>
     void pack_kernels(const From* from, T* to, bool streamed) const {
         const Index K = s.ic_blocks * W, padded_oc = s.oc_vectors * W;
-        parallel_for(p.threads, s.oc_blocks * s.ic_blocks, [&](Index i, int) {
-            const Index first = i / s.ic_blocks * block_width, first_ic = i % s.ic_blocks * W;
+        parallel_for(p.threads, p.groups * s.oc_blocks * s.ic_blocks, [&](Index i, int) {
+            const Index at = i / s.ic_blocks / s.oc_blocks, first_ic = i % s.ic_blocks * W;
+            const Index first = i / s.ic_blocks % s.oc_blocks * block_width;
             const Index width = std::min(block_width, padded_oc - first);
-            T* start = to + first * K * A * A + first_ic * width;
+            T* start = to + (at * padded_oc + first) * K * A * A + first_ic * width;
             // The kernels of W x W channels, output channels side by side.
             alignas(cache_line) Sum kernels[W * R * R * W];
-            const Index count = std::min<Index>(W, p.IC - first_ic) * R * R;
+            const Index count = std::min<Index>(W, p.group_ic() - first_ic) * R * R;
             std::fill(kernels + count * W, std::end(kernels), Sum(0));
             for (Index v = 0; v < width; v += W) {
-                const From* rows = from + ((first + v) * p.IC + first_ic) * R * R;
+                const Index oc = at * p.group_oc() + first + v;
+                const From* rows = from + (oc * p.group_ic() + first_ic) * R * R;
                 for (Index k = 0; k < count; k += W)
-                    gather_channels(rows + k, p.IC * R * R, std::min<Index>(W, count - k),
-                                    p.OC - first - v, kernels + k * W, W);
+                    gather_channels(rows + k, p.group_ic() * R * R, std::min<Index>(W, count - k),
+                                    p.group_oc() - first - v, kernels + k * W, W);
                 for (Index ic = 0; ic < W; ++ic) {
                     const Sum* kernel = kernels + ic * R * R * W;
                     if constexpr (exact)
@@ -268,9 +283,10 @@ class WinogradPlan final : public Plan {
 // size.
 double tile_cost(const Conv2d& p, Index m, int threads) {
     const auto [W, positions, tiles, ic, oc] = WinogradExtents(p, m);
-    const double products = ic * W * multiplied_vectors(p.OC, Index(W)) * step_cost(p);
-    const double work = tiles * positions * (products + 6 * (ic + oc));
-    const double bytes = positions * ic * oc * W * W * double(size_of(p.dtype));
+    const double groups = double(p.groups);
+    const double products = ic * W * multiplied_vectors(p.group_oc(), Index(W)) * step_cost(p);
+    const double work = groups * tiles * positions * (products + 6 * (ic + oc));
+    const double bytes = groups * positions * ic * oc * W * W * double(size_of(p.dtype));
     return work / threads + 0.07 * bytes;
 }
 
@@ -290,7 +306,7 @@ double error(const Conv2d& p, Index m) {
     const double epsilon = p.dtype == DType::bf16  ? 0x1p-7
                            : p.dtype == DType::f32 ? 0x1p-23
                                                    : 0x1p-52;
-    return epsilons * epsilon * std::sqrt(double(p.IC));
+    return epsilons * epsilon * std::sqrt(double(p.group_ic()));
 }
 
 // The output tile of plain 'winograd': the fastest that keeps the error within 1e-5; for some
@@ -332,6 +348,10 @@ class WinogradAlgorithm final : public Algorithm<Conv2d> {
     bool takes_bfloat16() const override { return true; }
 
     std::string refusal(const Conv2d& p) const override {
+        const Index W = channel_block(p.dtype);
+        if (p.groups > 1 && (p.group_ic() % W || p.group_oc() % W))
+            return "the channels are in groups of " + std::to_string(p.group_ic()) + " for " +
+                   std::to_string(p.group_oc()) + ", not of multiples of " + std::to_string(W);
         const std::string reason = winograd_refusal(p, tile, 4);
         return reason.empty() ? refuse_to_narrow(p) : reason;
     }

@@ -24,11 +24,10 @@ inline std::string winograd_refusal(const Conv2d& p, Index tile, Index most_5x5)
                (takes_5x5 ? ", not 3x3 or 5x5" : ", not 3x3");
     if (p.stride_h != 1 || p.stride_w != 1) return "the stride is above 1";
     if (p.dilation_h != 1 || p.dilation_w != 1) return "the dilation is above 1";
-    if (p.groups != 1) return "the channels are in groups";
     return {};
 }
 
-// In vectors of W channels; positions are those of a transformed tile.
+// Of one group, in vectors of W channels; positions are those of a transformed tile.
 struct WinogradExtents {
     double W, positions, tiles, ic, oc;
 
@@ -36,8 +35,8 @@ struct WinogradExtents {
         : W(double(channel_block(p.dtype))),
           positions(double((m + p.KH - 1) * (m + p.KH - 1))),
           tiles(double(p.N) * double((p.OH + m - 1) / m) * double((p.OW + m - 1) / m)),
-          ic(std::ceil(double(p.IC) / W)),
-          oc(std::ceil(double(p.OC) / W)) {}
+          ic(std::ceil(double(p.group_ic()) / W)),
+          oc(std::ceil(double(p.group_oc()) / W)) {}
 };
 
 }  // namespace ai3

@@ -214,6 +214,7 @@ class WinogradAlgorithm final : public Algorithm<Conv2dGradWeight> {
     std::string_view name() const override { return winograd_name(tile); }
 
     std::string refusal(const Conv2dGradWeight& p) const override {
+        if (p.forward.groups != 1) return "the channels are in groups";
         return winograd_refusal(p.forward, tile, 2);
     }
 
