@@ -1,5 +1,6 @@
 """scaled_dot_product_attention: shapes x masks x dtype x instruction set level."""
 
+import math
 from types import ModuleType
 from typing import Any
 
@@ -75,6 +76,17 @@ def test_masks(core: ModuleType, name: str, form: str, dtype: torch.dtype) -> No
     inputs.append(mask)
     wanted = expected(inputs)
     check_algorithms(core, OP, inputs, wanted, reduction=16, magnitude=4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("far", [0.1, 0.95, 1.0, 1.05, 1.2, 3.0])
+def test_weights_that_vanish(core: ModuleType, far: float, dtype: torch.dtype) -> None:
+    """Around the smallest normal number, below which they are taken for 0."""
+    inputs = [torch.randn(3, 21, 40, dtype=dtype) for _ in range(3)]
+    mask = torch.zeros(21, 21, dtype=dtype)
+    mask[:, 7:] = far * math.log(torch.finfo(dtype).tiny)
+    actual = make_problem(core, OP, [*inputs, mask]).run("direct", *inputs, mask).torch()
+    torch.testing.assert_close(actual, F.scaled_dot_product_attention(*inputs, mask))
 
 
 def test_queries_without_keys(core: ModuleType) -> None:

@@ -30,6 +30,8 @@ struct Elementary<float> {
     static constexpr float ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;
     // Beyond these e^x is infinite or zero.
     static constexpr float exp_most = 89, exp_least = -104;
+    // From here on e^x is a normal number.
+    static constexpr float exp_normal = -87.33654f;
     // Below this e^x - 1 is -1; beyond this tanh is 1.
     static constexpr float expm1_least = -18, tanh_most = 9.1f;
     // (e^x - 1 - x) / x^2 for |x| <= ln(2) / 2, and erf(x) / x as a quotient of functions of x^2
@@ -53,7 +55,7 @@ struct Elementary<double> {
     static constexpr double round = 0x1.8p52;
     static constexpr int mantissa = 52, bias = 1023;
     static constexpr double ln2_high = 0x1.62e42fefap-1, ln2_low = 0x1.cf79abc9e3b3ap-40;
-    static constexpr double exp_most = 710, exp_least = -746;
+    static constexpr double exp_most = 710, exp_least = -746, exp_normal = -708.39641;
     static constexpr double expm1_least = -38, tanh_most = 19.1;
     static constexpr std::array exp_tail{0.5,
                                          0.166666666666666714,
@@ -177,6 +179,14 @@ inline Vec<T> exp(Vec<T> x) {
     const auto [n, r] = detail::reduced<T>(at_least<T>(at_most<T>(x, E::exp_most), E::exp_least));
     const Vec<T> y = detail::polynomial<T>(E::exp_tail, r) * (r * r) + r + T(1);
     return detail::scaled<T>(y, n);
+}
+
+// e^x, 0 up to `bound`. Lanes up to there take no time, where arithmetic that ends below the normal
+// numbers takes some processors a hundred times as long.
+template <typename T>
+inline Vec<T> exp_above(Vec<T> x, T bound) {
+    const auto below = x <= broadcast(bound);
+    return below ? Vec<T>{} : exp<T>(below ? Vec<T>{} : x);
 }
 
 // e^x - 1, exact also where that is small.

@@ -30,13 +30,15 @@ Lane<T> largest(const T* x, Index n) {
     return result;
 }
 
-// out[i] = exp(x[i] * scale - subtracted); the sum of all by lanes. Right in place too.
+// out[i] = exp(x[i] * scale - subtracted), 0 up to the exponent `bound`; the sum of all by lanes.
+// Right in place too.
 template <typename T>
-Vec<T> exponentials(const T* x, T* out, Index n, T scale, T subtracted) {
+Vec<T> exponentials(const T* x, T* out, Index n, T scale, T subtracted,
+                    T bound = detail::Elementary<T>::exp_least) {
     constexpr Index W = lanes<T>;
     Vec<T> total{}, other{};
     Index i = 0;
-    const auto value = [&](Vec<T> v) { return exp<T>(v * scale - subtracted); };
+    const auto value = [&](Vec<T> v) { return exp_above<T>(v * scale - subtracted, bound); };
     for (; i + 2 * W <= n; i += 2 * W) {
         const Vec<T> a = value(load(x + i)), b = value(load(x + i + W));
         total += a, other += b;
@@ -73,7 +75,8 @@ inline void softmax_row(const bfloat16* in, bfloat16* out, Index n) {
     const auto for_each_vector = [&](auto&& call) {
         for (Index i = 0; i < n; i += W) {
             const auto live = LaneMask<bfloat16>::first(std::min(W, n - i));
-            call(i, live, exp<float>(live.load(in + i) - most));
+            call(i, live,
+                 exp_above<float>(live.load(in + i) - most, detail::Elementary<float>::exp_least));
         }
     };
     Vec<float> totals{};

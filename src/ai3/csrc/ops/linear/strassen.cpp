@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 
+#include "core/peak.hpp"
 #include "kernels/channel_tile.hpp"
 #include "kernels/epilogue.hpp"
 #include "kernels/gather_channels.hpp"
@@ -60,11 +61,12 @@ class StrassenPlan final : public Plan {
         const Sizes s(linear);
         const double depth = double(s.parts * s.part), panels = double(s.panels);
         const double chunks = double(p.samples * s.chunks), rows = double(s.upper);
-        const double of_chunk = panels * depth * (products * rows * max_vectors + sum_cycles) +
-                                panels * 4 * rows * max_vectors * double(s.parts) * write_cycles +
-                                rows * depth / W * left_cycles;
+        const double multiplied = panels * depth * products * rows * max_vectors;
+        const double rest = panels * depth * sum_cycles +
+                            panels * 4 * rows * max_vectors * double(s.parts) * write_cycles +
+                            rows * depth / W * left_cycles;
         const double most = double(linear.M) * double(p.K) * double(p.N) / double(W);
-        const double cycles = 1.02 * chunks * of_chunk;
+        const double cycles = 1.02 * chunks * (multiplied + multiply_adds_a_cycle() * rest);
         return cycles < most ? cycles : std::numeric_limits<double>::infinity();
     }
 

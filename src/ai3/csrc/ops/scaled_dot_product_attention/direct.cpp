@@ -29,6 +29,9 @@ class AttentionPlan final : public Plan {
     // Keys in a block, and queries that a transposed block of keys is made for.
     static constexpr Index block = 2048 / sizeof(Sum);
     static constexpr Index block_queries = 512;
+    // A weight of less than the smallest normal number beside the largest, which is 1, is 0: the
+    // products with it would take some processors a hundred times as long.
+    static constexpr Sum negligible = detail::Elementary<Sum>::exp_normal;
 
     // In elements of a thread's workspace: a block of keys, transposed in panels (panel, E,
     // columns), the scores of a tile of queries, and what is converted.
@@ -178,9 +181,10 @@ class AttentionPlan final : public Plan {
             before, fold<Sum>(rows, [](Vec<Sum> a, Vec<Sum> b) { return larger<Sum>(a, b); }));
         const Vec<Sum> centre = largest == nothing ? Vec<Sum>{} : largest;
         for (Index r = 0; r < W; ++r)
-            rows[r] = r < queries ? exponentials(scores + r * pitch, scores + r * pitch,
-                                                 keys_of(l + r, s, n), Sum(1), Sum(centre[r]))
-                                  : Vec<Sum>{};
+            rows[r] = r < queries
+                          ? exponentials(scores + r * pitch, scores + r * pitch,
+                                         keys_of(l + r, s, n), Sum(1), Sum(centre[r]), negligible)
+                          : Vec<Sum>{};
         Vec<Sum> sums = fold<Sum>(rows, [](Vec<Sum> a, Vec<Sum> b) { return a + b; });
         if (s > 0) {
             const Vec<Sum> correction = exp<Sum>(before - centre);
