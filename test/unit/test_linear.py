@@ -222,7 +222,9 @@ def test_strassen_is_the_default_for_many_rows_of_a_sample(core: ModuleType, thr
         assert not problem.refusal("strassen")
         return str(problem.resolve("default"))
 
-    assert default(1, 197) == default(16, 197) == "strassen"
+    # What begins two multiply-adds of 512 bits in a cycle has no time left for its sums.
+    gains = {"strassen", "direct"} if core.isa == "avx512" else {"strassen"}
+    assert default(1, 197) == default(16, 197) in gains
     assert default(197) == default(4, 20) == default(1, 10) == "direct"
 
 
