@@ -9,14 +9,16 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import ai3
 from ai3.platforms import sycl
-from ai3.platforms.sycl import opencl
+from ai3.platforms.sycl import opencl, tiles
 from ai3.platforms.sycl.kernel import FORMS, Form
+from ai3.problem import Problem
 from ai3.validation.case import Case, Randomly
 from ai3.validation.cases import SUITES
 from ai3.validation.convolutions import convolution
@@ -27,14 +29,22 @@ needs_runtime = pytest.mark.skipif(bool(opencl.missing()), reason=opencl.missing
 NAMES = [(form.op, sycl.PREFIX + form.name) for form in FORMS]
 DRAWN = 5
 
-# What kernels stage in parts: patches that are too large, long rows of weights.
-LARGE = {
+# What kernels stage in parts: patches that are too large, long rows of weights; and images of which
+# a group of work-items makes several rows in one vector, or parts of one long row.
+TILED = {
     "far apart": convolution((1, 3, 700, 9), 4, (3, 3), {"dilation": (300, 3)}),
     "far apart across": convolution((1, 2, 7, 900), 3, (2, 3), {"dilation": (2, 400)}),
     "far apart everywhere": convolution((1, 2, 640, 640), 3, (2, 3), {"dilation": 300}),
     "long strides": convolution((1, 2, 300, 2500), 3, (2, 2), {"stride": (90, 140)}),
     "many channels": convolution((1, 530, 9, 9), 130, (3, 3), {"padding": 1}),
     "strided channels": convolution((1, 300, 20, 35), 70, (3, 5), {"stride": 3, "padding": 2}),
+    "small": convolution((3, 70, 7, 7), 20, (3, 3), {"padding": 1}),
+    "small, strided": convolution((2, 9, 15, 14), 20, (5, 3), {"stride": (3, 2), "padding": 2}),
+    "small, dilated": convolution(
+        (2, 9, 9, 8), 20, (3, 3), {"dilation": (2, 3), "padding": 3, "padding_mode": "circular"}
+    ),
+    "pixels": convolution((2, 70, 13, 29), 20, (1, 1), {"groups": 2}),
+    "pixels, strided": convolution((2, 70, 15, 29), 20, (1, 1), {"stride": 2}),
     "borders": convolution(
         (1, 150, 11, 40), 9, (5, 3), {"padding": (4, 2), "stride": 2, "padding_mode": "reflect"}
     ),
@@ -44,8 +54,8 @@ LARGE = {
 def cases_of(form: Form) -> dict[str, Case]:
     suite = SUITES[form.op]
     drawn = {f"drawn {i}": suite.draw(Randomly(i), form.op) for i in range(DRAWN)}
-    large = LARGE if form.op == "conv2d" else {}
-    return {**suite.named, **drawn, **large}
+    tiled = TILED if form.op == "conv2d" else {}
+    return {**suite.named, **drawn, **tiled}
 
 
 @needs_runtime
@@ -70,6 +80,22 @@ def test_equals_the_reference(form: Form, monkeypatch: pytest.MonkeyPatch) -> No
         assert found.status == "right", f"{name}, {way}: {found}"
         assert len(ran) > before or 0 in map(prod, case.inputs)
     assert set(ran) == {form.kernel}
+
+
+def test_small_images_fill_vectors_and_threads() -> None:
+    def work(case: Case, threads: int) -> tiles.Work:
+        spec = ai3._core.Spec("float32", case.inputs[0])
+        weights = [s if s is None else ai3._core.Spec("float32", s) for s in case.weights]
+        held = ai3._core.Weights.of([s if s is None else np.zeros(s, "f") for s in case.weights])
+        output = ai3._core.problem(case.op, [spec], held, case.attributes).output
+        described = (case.op, [spec], weights, output, dict(case.attributes), threads)
+        return tiles.direct(Problem(described))
+
+    padded = work(convolution((1, 512, 7, 7), 512, (3, 3), {"padding": 1}), 2)
+    assert (padded.groups, padded.size) == ((1, 4, 1), (16, 2, 16))  # 7 rows of 9 in 4 vectors
+    pixels = work(convolution((1, 64, 7, 7), 512, (1, 1)), 2)
+    assert (pixels.groups, pixels.size) == ((1, 4, 1), (16, 2, 16))
+    assert prod(work(convolution((1, 64, 7, 7), 512, (1, 1)), 16).groups) >= 32
 
 
 @needs_runtime

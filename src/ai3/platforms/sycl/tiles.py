@@ -30,8 +30,9 @@ def _ints(names: str) -> dict[str, Any]:
 
 
 _SIZES = "in out kernel stride dilation pad"
-_Axis = _structure("Axis", **_ints(f"{_SIZES} taps step phases pitch tile_stride"))
-_Conv2d = _structure("Conv2d", **_ints("IC OC groups mode chunk chunks"), h=_Axis, w=_Axis)
+_Axis = _structure("Axis", **_ints(f"{_SIZES} taps step phases size"))
+_COUNTS = "IC OC groups mode chunk chunks rows columns vector"
+_Conv2d = _structure("Conv2d", **_ints(_COUNTS), h=_Axis, w=_Axis)
 _Linear = _structure("Linear", **_ints("rows IC OC chunk chunks pitch"))
 _Window = _structure("Window", **_ints(_SIZES))
 _Pooling = _structure("Pooling", **_ints("divisor counts_padding"), h=_Window, w=_Window)
@@ -66,56 +67,104 @@ def _integers(value: Any) -> Iterator[int]:
 
 
 def direct(p: Problem) -> Work:
-    ic = p.IC // p.groups
-    rows, tiles = _group(p)
     h, w = _sizes(p)
+    if _is_pointwise(p):  # a row of pixels
+        h, w = {**h, "in": 1, "out": 1}, {**w, "in": p.IH * p.IW, "out": p.OH * p.OW}
     for staged in ((True, True), (False, True), (False, False)):
-        axes = _rows(h, rows * VECTORS, staged[0]), _columns(w, staged[1])
-        floats = axes[0]["pitch"] * axes[1]["pitch"] * axes[1]["phases"]
-        if floats <= LOCAL_FLOATS:
+        found = [tile for tile in _tiles(h, w, staged) if tile.floats + tile.slots <= LOCAL_FLOATS]
+        if found:
             break
-    chunk, chunks = _chunks(ic, LOCAL_FLOATS // floats)
-    argument = _conv2d(p, chunk, chunks, *axes)
-    return Work(argument, _groups(p, rows, tiles), _size(rows, tiles))
+    tile = min(found, key=lambda tile: (tile.slots * tile.number, tile.number))
+    chunk, chunks = _chunks(p.IC // p.groups, (LOCAL_FLOATS - tile.slots) // tile.floats)
+    return _work(p, tile, chunk, chunks)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Of a convolution's output, for a group: height x width pixels by `rows` of work-items, each
+    of which has VECTORS vectors of LANES pixels. See OutputTile in `conv2d.hpp`."""
+
+    rows: int
+    height: int
+    width: int
+    vector: int
+    h: dict[str, int]
+    w: dict[str, int]
+
+    @property
+    def slots(self) -> int:
+        return _slots(self.rows)
+
+    @property
+    def number(self) -> int:
+        """How many make an image."""
+        return _up(self.h["out"], self.height) * _up(self.w["out"], self.width)
+
+    @property
+    def floats(self) -> int:
+        """Of a channel's patch."""
+        return prod(axis[name] for axis in (self.h, self.w) for name in ("phases", "size"))
+
+
+def _tiles(h: dict[str, int], w: dict[str, int], staged: tuple[bool, bool]) -> Iterator[_Tile]:
+    """Those whose vectors are of a row each, and those in which one row follows the other."""
+    for rows in range(1, ROWS + 1):
+        if rows <= _up(h["out"], VECTORS):
+            height, across = rows * VECTORS, _staged(w, LANES, staged[1])
+            down = _staged(h, height, staged[0])
+            yield _Tile(rows, height, LANES, across["size"], down, across)
+        width = min(w["out"], _slots(rows))
+        across = _staged(w, width, staged[1])
+        height = min(h["out"], (_slots(rows) - width) // across["size"] + 1)
+        if width == w["out"] or height == 1:
+            yield _Tile(rows, height, width, LANES, _staged(h, height, staged[0]), across)
+
+
+def _is_pointwise(p: Problem) -> bool:
+    return (p.KH, p.KW, p.stride_h, p.stride_w) == (1, 1, 1, 1) and not any(
+        (p.pad_top, p.pad_bottom, p.pad_left, p.pad_right)
+    )
 
 
 def shifts(work: Work) -> list[int]:
     """Of `direct`: where in a patch the terms of a stage begin."""
     p, h, w = work.argument, work.argument.h, work.argument.w
-    pitch = w.pitch * w.phases
-    columns = [kw * w.dilation for kw in range(w.taps)]
+    rows = [divmod(kh * h.dilation, h.phases) for kh in range(h.taps)]
+    columns = [divmod(kw * w.dilation, w.phases) for kw in range(w.taps)]
     return [
-        (c * h.pitch + kh * h.dilation) * pitch + column % w.phases * w.pitch + column // w.phases
+        (((c * h.phases + i) * w.phases + j) * h.size + row) * w.size + column
         for c in range(p.chunk)
-        for kh in range(h.taps)
-        for column in columns
+        for row, i in rows
+        for column, j in columns
     ]
 
 
 def smm(p: Problem) -> Work:
-    rows, tiles = _group(p)
+    rows = min(ROWS, _up(p.OH, VECTORS))
+    h, w = _sizes(p)
+    tile = _Tile(rows, rows * VECTORS, LANES, LANES, h, {**w, "size": LANES})
     chunk, chunks = _chunks(p.IC // p.groups * p.KH * p.KW, LOCAL_FLOATS // (TILES * CHANNELS))
-    argument = _conv2d(p, chunk, chunks, *_sizes(p))
-    return Work(argument, _groups(p, rows, tiles), _size(rows, tiles))
+    return _work(p, tile, chunk, chunks)
 
 
 def implicit_gemm(p: Problem) -> Work:
     rows, tiles = ROWS, min(TILES, _oc_tiles(p))
     chunk, chunks = _chunks(p.IC // p.groups * p.KH * p.KW, 32)
-    argument = _conv2d(p, chunk, chunks, *_sizes(p))
+    h, w = _sizes(p)
+    argument = _conv2d(p, chunk, chunks, (0, 0, 0), h, w)
     pixels = p.N * p.OH * p.OW
-    groups = (1, p.groups * _up(_oc_tiles(p), tiles), _up(pixels, rows * VECTORS * LANES))
-    return Work(argument, groups, _size(rows, tiles))
+    groups = (1, p.groups * _up(_oc_tiles(p), tiles), _up(pixels, _slots(rows)))
+    return Work(argument, groups, (tiles, rows, LANES))
 
 
 def linear(p: Problem) -> Work:
     rows, tiles = min(ROWS, _up(p.OC, VECTORS * LANES)), min(TILES, max(1, _up(p.rows, CHANNELS)))
-    width = rows * VECTORS * LANES
+    width = _slots(rows)
     chunk, chunks = _chunks(p.IC, LOCAL_FLOATS // (TILES * CHANNELS))
     across = _up(p.OC, width)
     argument = _Linear(p.rows, p.IC, p.OC, chunk, chunks, across * width)
     groups = (1, _up(p.rows, tiles * CHANNELS), across)
-    return Work(argument, groups, _size(rows, tiles))
+    return Work(argument, groups, (tiles, rows, LANES))
 
 
 def pooling(p: Problem) -> Work:
@@ -129,9 +178,20 @@ def pooling(p: Problem) -> Work:
     return Work(argument, (p.N * p.C, _up(p.OH, ROWS), _up(p.OW, LANES)), (1, ROWS, LANES))
 
 
-def _conv2d(p: Problem, chunk: int, chunks: int, h: dict[str, int], w: dict[str, int]) -> Any:
+def _work(p: Problem, tile: _Tile, chunk: int, chunks: int) -> Work:
+    number, shape = p.N * p.groups * tile.number, (tile.height, tile.width, tile.vector)
+    tiles = min(ROWS * TILES // tile.rows, _oc_tiles(p))
+    while tiles > 1 and number * _up(_oc_tiles(p), tiles) < 2 * p.threads:
+        tiles = _up(tiles, 2)
+    groups = (p.N, p.groups * _up(_oc_tiles(p), tiles), tile.number)
+    return Work(_conv2d(p, chunk, chunks, shape, tile.h, tile.w), groups, (tiles, tile.rows, LANES))
+
+
+def _conv2d(
+    p: Problem, chunk: int, chunks: int, tile: Sizes, h: dict[str, int], w: dict[str, int]
+) -> Any:
     mode = MODES.index(p.padding_mode)
-    return _Conv2d(p.IC, p.OC, p.groups, mode, chunk, chunks, _Axis(**h), _Axis(**w))
+    return _Conv2d(p.IC, p.OC, p.groups, mode, chunk, chunks, *tile, _Axis(**h), _Axis(**w))
 
 
 def _sizes(p: Problem) -> tuple[dict[str, int], dict[str, int]]:
@@ -142,36 +202,18 @@ def _sizes(p: Problem) -> tuple[dict[str, int], dict[str, int]]:
     return dict(zip(names, h, strict=True)), dict(zip(names, w, strict=True))
 
 
-def _rows(axis: dict[str, int], tile: int, whole: bool) -> dict[str, int]:
-    """How rows are staged for `tile` rows of the output: all that the kernel reaches, or those of
-    one of its rows."""
+def _staged(axis: dict[str, int], tile: int, whole: bool) -> dict[str, int]:
+    """How an axis is staged for `tile` pixels of the output: all pixels that the kernel reaches, by
+    phases, or those of one of its taps."""
     kernel, stride, dilation = axis["kernel"], axis["stride"], axis["dilation"]
     if not whole or kernel == 1:
-        return {**axis, "taps": 1, "step": stride, "pitch": tile, "tile_stride": 1}
-    pitch = (tile - 1) * stride + (kernel - 1) * dilation + 1
-    return {**axis, "taps": kernel, "step": 1, "pitch": pitch, "tile_stride": stride}
+        return {**axis, "taps": 1, "step": stride, "phases": 1, "size": tile}
+    size = _up((tile - 1) * stride + (kernel - 1) * dilation + 1, stride)
+    return {**axis, "taps": kernel, "step": 1, "phases": stride, "size": size}
 
 
-def _columns(axis: dict[str, int], whole: bool) -> dict[str, int]:
-    """The same for columns."""
-    kernel, stride, dilation = axis["kernel"], axis["stride"], axis["dilation"]
-    if not whole or kernel == 1:
-        return {**axis, "taps": 1, "step": stride, "phases": 1, "pitch": LANES}
-    pitch = _up((LANES - 1) * stride + (kernel - 1) * dilation + 1, stride)
-    return {**axis, "taps": kernel, "step": 1, "phases": stride, "pitch": pitch}
-
-
-def _group(p: Problem) -> tuple[int, int]:
-    return min(ROWS, _up(p.OH, VECTORS)), min(TILES, _oc_tiles(p))
-
-
-def _groups(p: Problem, rows: int, tiles: int) -> Sizes:
-    deep = p.groups * _up(_oc_tiles(p), tiles)
-    return p.N, deep, _up(p.OH, rows * VECTORS) * _up(p.OW, LANES)
-
-
-def _size(rows: int, tiles: int) -> Sizes:
-    return tiles, rows, LANES
+def _slots(rows: int) -> int:
+    return rows * VECTORS * LANES
 
 
 def _oc_tiles(p: Problem) -> int:

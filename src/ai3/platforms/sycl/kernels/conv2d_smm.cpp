@@ -40,7 +40,7 @@ void multiply(const Conv2d& p, int chunk, const float* scalars, const float* x, 
     const OutputTile tile(p);
     const long pixels = long(p.h.in) * p.w.in;
     const float* image = x + (long(tile.n) * p.IC + tile.g * p.group_ic()) * pixels;
-    const int row = uniform(tile.row()) * p.h.stride - p.h.pad;
+    const int row = uniform(tile.oh + tile.at.row * VECTORS) * p.h.stride - p.h.pad;
     const int column = tile.ow * p.w.stride - p.w.pad, start = uniform(chunk * p.chunk);
     int c = start / p.taps(), kh = start % p.taps() / p.w.kernel, kw = start % p.w.kernel;
     const float* own = scalars + uniform(tile.at.tile) * p.chunk * CHANNELS;
