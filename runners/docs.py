@@ -1,8 +1,7 @@
 """The table of operations, algorithms and platforms in the README and the documentation:
 `python -m runners.docs` writes it anew."""
 
-from ai3.ops import SUPPORTED_ALGORITHMS
-from ai3.platforms import places_of, registered
+from ai3.platforms import places_of, registered, supported
 from runners.stub import ROOT
 
 FILES = [ROOT / "README.md", ROOT / "docs/platforms.md"]
@@ -23,7 +22,7 @@ def table() -> str:
         f"| --- | --- |{' :---: |' * len(platforms)}",
     ]
     alike: dict[str, tuple[dict[str, list[str]], list[str]]] = {}
-    for op, names in SUPPORTED_ALGORITHMS.items():
+    for op, names in supported().items():
         together: dict[str, list[str]] = {}
         for name in names:
             places = places_of(op, name)

@@ -11,7 +11,7 @@ import ai3
 from ai3 import _core
 from ai3.ops import ON_CPU
 from ai3.platforms import names as names_on_platforms
-from ai3.platforms.sycl import opencl
+from ai3.platforms.sycl import runtime
 from runners import docs, stub
 
 
@@ -142,8 +142,20 @@ def test_algorithms_of_all_platforms_are_supported() -> None:
         assert set(names) >= {*ON_CPU[op], *names_on_platforms(op)}
 
 
+def test_platforms_are_imported_when_their_names_are_asked_for() -> None:
+    code = (
+        "import sys, ai3\n"
+        "def loaded(): return {n.split('.')[2] for n in sys.modules if 'ai3.platforms.' in n}\n"
+        "assert loaded() <= {'platform', 'sycl'}, loaded()\n"
+        "assert 'SUPPORTED_ALGORITHMS' in dir(ai3)\n"
+        "assert 'metal' in ai3.SUPPORTED_ALGORITHMS['conv2d']\n"
+        "assert {'cuda', 'mps'} <= loaded()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_platforms_that_are_not_there_are_not_claimed() -> None:
-    assert ai3.using_sycl() == (not opencl.missing())
+    assert ai3.using_sycl() == (not runtime.missing())
     assert not ai3.using_cudnn()
     assert not ai3.using_cublas()
     assert not ai3.using_mps_and_metal()

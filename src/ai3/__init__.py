@@ -13,9 +13,8 @@ from ai3._core import Tensor
 from ai3.algorithms import algorithm, load_algorithm, remove_algorithm
 from ai3.compiled import include_dir
 from ai3.model import Model
-from ai3.ops import SUPPORTED_ALGORITHMS
 from ai3.plan import Plan, load_plan, taken
-from ai3.platforms import is_available, list_supported, platforms, sycl
+from ai3.platforms import is_available, platforms, supported, sycl
 from ai3.selector import AlgorithmicSelector, Conv2dAlgorithms
 from ai3.tuning import tune
 from ai3.tuning.tuned import Tuned
@@ -63,6 +62,9 @@ __all__ = [
     "validate",
 ]
 __version__ = "0.1.0"
+
+SUPPORTED_ALGORITHMS: dict[str, list[str]]
+"""The operations and the algorithms of each, on this processor or any platform, "default" last."""
 
 FROM_BACKEND: str | None = None
 """The framework of the networks given to the swapping functions: "torch", or None to infer it."""
@@ -403,7 +405,17 @@ def using_mps_and_metal() -> bool:
     return is_available("mps", "metal")
 
 
+def __getattr__(name: str) -> Any:
+    """What is imported when it is asked for."""
+    if name == "SUPPORTED_ALGORITHMS":
+        return supported()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 _core.measure_by(tuning.opened)
 sycl.add_to_core()
-list_supported()
 algorithms.load_installed()

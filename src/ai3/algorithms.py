@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ai3 import _core, compiled
 from ai3.errors import unknown_name
-from ai3.ops import LAYOUTS, ON_CPU, SUPPORTED_ALGORITHMS
+from ai3.ops import LAYOUTS, ON_CPU
 from ai3.problem import Problem
 
 A = TypeVar("A")
@@ -78,8 +78,8 @@ def algorithm(op: str, name: str, *, arrays: str = "numpy") -> Callable[[A], A]:
         ValueError: an operation, layout or platform that there is not, or a name that is taken.
         TypeError: a class without `plan`, or what is no class or function.
     """
-    if op not in SUPPORTED_ALGORITHMS:
-        raise unknown_name("operation", op, SUPPORTED_ALGORITHMS)
+    if op not in ON_CPU:
+        raise unknown_name("operation", op, ON_CPU)
     if arrays not in ARRAYS:
         raise unknown_name("kind of arrays", arrays, ARRAYS)
     if not isinstance(name, str) or not name:
@@ -212,10 +212,10 @@ def layouts_of(maker: Any) -> list[str]:
 
 
 def _refresh() -> None:
-    from ai3.platforms import list_supported  # which asks this module
+    from ai3.platforms import names_changed  # which asks this module
 
     ON_CPU.update(_core.algorithms())
-    list_supported()
+    names_changed()
 
 
 def _origin(maker: Any) -> str:

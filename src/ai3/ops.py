@@ -17,8 +17,9 @@ LAYOUTS = ("dense", "blocked", "channels_last")
 ON_CPU: dict[str, list[str]] = _core.algorithms()
 """The operations and the algorithms of each on this processor, from the core's registry."""
 
-SUPPORTED_ALGORITHMS: dict[str, list[str]] = {op: [*names] for op, names in ON_CPU.items()}
-"""The operations and the algorithms of each, on this processor or any platform, "default" last."""
+ONLY_BY_NAME: set[tuple[str, str]] = set()
+"""Operations and algorithms of theirs on this processor that nothing takes or tries of its own
+accord: neither "default" nor what compares times."""
 
 ALGORITHMS_OF = {
     **dict.fromkeys(("conv1d", "conv3d"), "conv2d"),

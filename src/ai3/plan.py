@@ -11,7 +11,7 @@ from ai3 import _core, arrays
 from ai3.errors import PlanError
 from ai3.graph.choose_layouts import Form
 from ai3.graph.compile import Compiled, Pins
-from ai3.ops import SUPPORTED_ALGORITHMS
+from ai3.platforms import supported
 from ai3.selector import Conv2dAlgorithms
 
 if TYPE_CHECKING:
@@ -299,10 +299,10 @@ def _decoded(entry: Mapping[str, Any]) -> PlannedNode:
         ("conv2d_grad_weight", node.grad_weight),
     ]
     for op, algorithm in named:
-        if algorithm and op in SUPPORTED_ALGORITHMS and algorithm not in SUPPORTED_ALGORITHMS[op]:
+        if algorithm and algorithm not in (known := supported().get(op, [algorithm])):
             raise PlanError(
                 f"the plan has {algorithm!r} for {node.label}, which is no algorithm of {op} here; "
-                f"there are {', '.join(SUPPORTED_ALGORITHMS[op])}"
+                f"there are {', '.join(known)}"
             )
     return node
 

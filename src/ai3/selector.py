@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from ai3 import platforms
 from ai3.errors import SelectionError, unknown_name
-from ai3.ops import ALGORITHMS_OF, SUPPORTED_ALGORITHMS
+from ai3.ops import ALGORITHMS_OF, ON_CPU
 
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 """The operations whose gradients have algorithms too."""
@@ -103,19 +103,15 @@ def check_algorithm(op: str, name: Any, where: str = "") -> Any:
         check_algorithm("conv2d_grad_weight", name.grad_weight, where)
         return name
     of = ALGORITHMS_OF.get(op, op)
-    valid = SUPPORTED_ALGORITHMS[of]
-    if isinstance(name, str) and name in valid:
+    if isinstance(name, str) and (name in ON_CPU[of] or name in platforms.supported()[of]):
         return name
-    valid = list(dict.fromkeys([*valid, *platforms.names(of)]))
-    if isinstance(name, str) and name in valid:
-        return name
-    raise unknown_name(f"algorithm of {op}{where}", name, valid)
+    raise unknown_name(f"algorithm of {op}{where}", name, platforms.supported()[of])
 
 
 def check_operations(names: Iterable[object]) -> None:
     for name in names:
-        if name not in SUPPORTED_ALGORITHMS and name not in ALGORITHMS_OF:
-            raise unknown_name("operation", name, [*SUPPORTED_ALGORITHMS, *ALGORITHMS_OF])
+        if name not in ON_CPU and name not in ALGORITHMS_OF:
+            raise unknown_name("operation", name, [*ON_CPU, *ALGORITHMS_OF])
 
 
 def _by_order(op: str, names: Sequence[Choice], candidates: Sequence[Candidate]) -> list[Choice]:

@@ -15,17 +15,19 @@ import torch
 from torch import nn
 
 import ai3
+from ai3.ops import ON_CPU, ONLY_BY_NAME
 from ai3.platforms import sycl
-from ai3.platforms.sycl import opencl, tiles
+from ai3.platforms.sycl import opencl, runtime, tiles
 from ai3.platforms.sycl.kernel import FORMS, Form
 from ai3.problem import Problem
+from ai3.validation import speed
 from ai3.validation.case import Case, Randomly
 from ai3.validation.cases import SUITES
 from ai3.validation.convolutions import convolution
 from ai3.validation.trial import Trial, attempt
 from runners import spirv
 
-needs_runtime = pytest.mark.skipif(bool(opencl.missing()), reason=opencl.missing() or "there")
+needs_runtime = pytest.mark.skipif(bool(runtime.missing()), reason=runtime.missing() or "there")
 NAMES = [(form.op, sycl.PREFIX + form.name) for form in FORMS]
 DRAWN = 5
 
@@ -132,10 +134,16 @@ def test_in_networks() -> None:
 
 
 @needs_runtime
-def test_never_a_default() -> None:
+def test_taken_only_by_name() -> None:
     module = nn.Conv2d(8, 8, 3)
     ai3.swap_conv2d(module, "guess", (1, 8, 12, 12))
     assert not ai3.swapped(module)[0].algorithm.startswith("sycl")
+    every = {(op, name) for op, names in ON_CPU.items() for name in names if "sycl" in name}
+    assert every == set(NAMES) == ONLY_BY_NAME
+    case = convolution((1, 8, 9, 9), 8, (3, 3))
+    compared = [name for name, _ in speed._sides(case, "direct")]
+    assert "smm" in compared and not any(name.startswith("sycl") for name in compared)
+    assert "sycl direct" in [name for name, _ in speed._sides(case, "sycl direct")]
 
 
 @needs_runtime
@@ -259,28 +267,49 @@ def test_a_forked_process_is_told() -> None:
 
 def test_what_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def reason() -> str:
-        opencl.missing.cache_clear()
-        return opencl.missing()
+        runtime.missing.cache_clear()
+        return runtime.missing()
 
     try:
         if not reason():
-            monkeypatch.setattr(opencl, "VERSIONS", range(2019, 2021))
-            assert "the kernels are for 2019 to 2020 (pip install 'ai3[sycl]')" in reason()
-            monkeypatch.undo()
-            monkeypatch.setattr(opencl, "LIBRARY", "libnothing.so")
+            monkeypatch.setattr(runtime, "LIBRARY", "libnothing.so")
             assert "libnothing.so of intel-opencl-rt is not there" in reason()
             monkeypatch.undo()
-        monkeypatch.setattr(opencl, "PACKAGE", "no-such-runtime")
+        monkeypatch.setattr(runtime, "PACKAGE", "no-such-runtime")
         assert reason() == "no-such-runtime is not installed (pip install 'ai3[sycl]')"
         added: list[Any] = []
-        monkeypatch.setattr(sycl._core, "add_algorithm", lambda *of: added.append(of))
+        monkeypatch.setattr(ai3._core, "add_algorithm", lambda *of: added.append(of))
         sycl.add_to_core()
         assert not added and not ai3.using_sycl()
         row = next(row for row in ai3.platforms() if row.name == "sycl")
         assert not row.available and "no-such-runtime is not installed" in row.reason
     finally:
         monkeypatch.undo()
-        opencl.missing.cache_clear()
+        runtime.missing.cache_clear()
+
+
+OTHER = """
+import ai3
+row = next(row for row in ai3.platforms() if row.name == "sycl")
+print(row.available, ai3.using_sycl(), [n for n in ai3.SUPPORTED_ALGORITHMS["relu"] if "sycl" in n])
+print(row.reason)
+"""
+
+
+@pytest.mark.parametrize("version", ["2024.2.2", f"{runtime.VERSIONS.stop}.0.0"])
+def test_a_runtime_of_another_major_version_counts_as_absent(tmp_path: Path, version: str) -> None:
+    (tmp_path / f"intel_opencl_rt-{version}.dist-info").mkdir()
+    metadata = tmp_path / f"intel_opencl_rt-{version}.dist-info" / "METADATA"
+    metadata.write_text(f"Metadata-Version: 2.1\nName: intel-opencl-rt\nVersion: {version}\n")
+    own = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", OTHER], env=own, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    found, reason = ran.stdout.splitlines()
+    assert found == "False False []"
+    assert reason.startswith(
+        f"intel-opencl-rt {version} is installed, and the kernels are for 2025 to 2026 "
+        "(pip install 'ai3[sycl]')"
+    )
 
 
 @needs_runtime
@@ -288,7 +317,7 @@ def test_a_runtime_that_does_not_work_is_told(monkeypatch: pytest.MonkeyPatch) -
     """A library without an interface of OpenCL's, and kernels that it does not take."""
     case = convolution((1, 1, 3, 3), 1, (2, 2))
     opencl.device.cache_clear(), opencl._processor.cache_clear()
-    monkeypatch.setattr(opencl, "_library", lambda: Path(ctypes.util.find_library("m") or ""))
+    monkeypatch.setattr(runtime, "library", lambda: Path(ctypes.util.find_library("m") or ""))
     try:
         found = attempt(Trial(case), "sycl direct")
     finally:

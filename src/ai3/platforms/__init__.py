@@ -7,10 +7,11 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from ai3.errors import unknown_name
-from ai3.ops import ON_CPU, SUPPORTED_ALGORITHMS
+from ai3.ops import ON_CPU
 from ai3.platforms.platform import Platform
 
 _platforms: dict[str, Platform] = {}
+_supported: dict[str, list[str]] = {}
 
 
 class PlatformRow(NamedTuple):
@@ -38,10 +39,12 @@ def is_available(*names: str) -> bool:
 
 def register(platform: Platform) -> None:
     _platforms[platform.name] = platform
+    names_changed()
 
 
 def unregister(name: str) -> None:
     del _platforms[name]
+    names_changed()
 
 
 def registered() -> list[Platform]:
@@ -61,8 +64,8 @@ def devices_of(op: str, algorithm: str) -> list[str]:
 
 
 def places_of(op: str, algorithm: str) -> list[str]:
-    """The platforms that have an algorithm of this name, "cpu" among them; "default" is on all that
-    have any."""
+    """The platforms that have an algorithm of this name, "cpu" among them; "default" is on all
+    that have any."""
     places = ["cpu"] if algorithm in ON_CPU[op] else []
     for platform in registered():
         known = platform.algorithms(op)
@@ -76,12 +79,25 @@ def names(op: str) -> list[str]:
     return list(dict.fromkeys(name for p in registered() for name in p.algorithms(op)))
 
 
-def list_supported() -> None:
-    """Bring `SUPPORTED_ALGORITHMS` up to date."""
+def supported() -> dict[str, list[str]]:
+    """The operations and the algorithms of each, on this processor or any platform, "default" last:
+    always the same dictionary. The first call imports what platforms compute by."""
+    if not _supported:
+        _list_supported()
+    return _supported
+
+
+def names_changed() -> None:
+    """To be told when an algorithm was added or removed."""
+    if _supported:
+        _list_supported()
+
+
+def _list_supported() -> None:
     for op, own in ON_CPU.items():
         known = dict.fromkeys([*own, *names(op)])
         known.pop("default", None)
-        SUPPORTED_ALGORITHMS[op] = [*known, "default"]
+        _supported[op] = [*known, "default"]
 
 
 def no_such(op: str, name: str, device: str) -> str:
@@ -130,13 +146,13 @@ def add_algorithm(platform: str, op: str, name: str, maker: Any) -> None:
     Raises ValueError for a platform that there is not or the name of one of its own algorithms.
     """
     _named(platform).add_brought(op, name, maker)
-    list_supported()
+    names_changed()
 
 
 def remove_algorithm(platform: str, op: str, name: str) -> None:
     """Take back what `add_algorithm` added. Raises ValueError where it added none."""
     _named(platform).remove_brought(op, name)
-    list_supported()
+    names_changed()
 
 
 def _named(name: str) -> Platform:

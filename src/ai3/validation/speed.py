@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Any
 
 from ai3 import _core, timing
-from ai3.ops import ON_CPU
+from ai3.ops import ON_CPU, ONLY_BY_NAME
 from ai3.validation import shapes
 from ai3.validation.case import Case
 from ai3.validation.cases import SUITES
@@ -131,15 +131,16 @@ def _cases(op: str, group: str) -> Iterator[tuple[str, Case, int]]:
 
 
 def _sides(case: Case, algorithm: str) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """The algorithm, and ai3's own by the names that are no parts of another: plain 'winograd'
-    takes the best of its tiles."""
+    """The algorithm, and ai3's own by the names that are no parts of another, plain 'winograd'
+    takes the best of its tiles, and are not left to those who name them."""
     inputs, weights = arrays_of(Trial(case))
     specs = [_core.Spec(x.dtype.name, x.shape) for x in inputs]
     held = _core.Weights.of(weights)
     problem = _core.problem(case.op, specs, held, dict(case.attributes))
     for name in dict.fromkeys((algorithm, *ON_CPU[case.op])):
         part = " " in name and name.split()[0] in ON_CPU[case.op]
-        if name != algorithm and (part or name == "guess" or not problem.fusible(name)):
+        unasked = part or name == "guess" or (case.op, name) in ONLY_BY_NAME
+        if name != algorithm and (unasked or not problem.fusible(name)):
             continue
         if not problem.refusal(name):
             call = _core.Call(case.op, dict(case.attributes), name)

@@ -14,8 +14,8 @@ from typing import Any
 
 from ai3 import algorithms
 from ai3.errors import SelectionError, WrongResultError, unknown_name
-from ai3.ops import LAYOUTS, SUPPORTED_ALGORITHMS
-from ai3.platforms import why_not_on_cpu
+from ai3.ops import LAYOUTS, ON_CPU
+from ai3.platforms import supported, why_not_on_cpu
 from ai3.validation.case import Case, Randomly
 from ai3.validation.cases import SUITES
 from ai3.validation.shrink import shrunk
@@ -383,18 +383,18 @@ def _random(
 
 def _loaded(op: str, algorithm: str, file: "str | PathLike[str] | None") -> str | None:
     """Adds the file's algorithm, and says which file to name in a line that is pasted."""
-    if op not in SUPPORTED_ALGORITHMS:
-        raise unknown_name("operation", op, SUPPORTED_ALGORITHMS)
+    if op not in ON_CPU:
+        raise unknown_name("operation", op, ON_CPU)
     if file is not None:
         path = Path(file)
         if path.suffix == ".py":
             algorithms.load_file(path)
         else:
             algorithms.load_algorithm(path, op, algorithm)
-    if algorithm in SUPPORTED_ALGORITHMS[op] and (reason := why_not_on_cpu(op, algorithm)):
+    if algorithm in supported()[op] and (reason := why_not_on_cpu(op, algorithm)):
         raise SelectionError(f"algorithm of {op}: {algorithm!r} is not validated: {reason}")
-    if algorithm not in SUPPORTED_ALGORITHMS[op]:
-        raise unknown_name(f"algorithm of {op}", algorithm, SUPPORTED_ALGORITHMS[op])
+    if algorithm not in ON_CPU[op]:
+        raise unknown_name(f"algorithm of {op}", algorithm, supported()[op])
     maker = algorithms.REGISTERED.get((op, algorithm))
     if file is None and maker is not None and isinstance(maker.maker, Path):
         return str(maker.maker)

@@ -4,18 +4,9 @@ On the processor they are algorithms of names of their own, such as "sycl direct
 the core. They are never a default.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
-
-from ai3 import _core
-from ai3.ops import ON_CPU
 from ai3.platforms import register
-from ai3.platforms.sycl import kernel, opencl
-from ai3.platforms.sycl.kernel import FORMS, Form
-from ai3.platforms.sycl.xpu import Xpu
-from ai3.problem import Problem
+from ai3.platforms.sycl import runtime
+from ai3.platforms.sycl.platform import Xpu
 
 PREFIX = "sycl "
 
@@ -23,49 +14,11 @@ PREFIX = "sycl "
 def add_to_core() -> None:
     """Adds the processor's, where the OpenCL runtime is installed. It is loaded when one is
     planned."""
-    if opencl.missing():
+    if runtime.missing():
         return
-    for form in FORMS:
-        _core.add_algorithm(form.op, PREFIX + form.name, False, [], _OnProcessor(form))
-    ON_CPU.update(_core.algorithms())
+    from ai3.platforms.sycl import processor
 
-
-class _NumPy:
-    def zeros(self, shape: tuple[int, ...]) -> Any:
-        return np.zeros(shape, np.float32)
-
-    def integers(self, values: Sequence[int]) -> Any:
-        return np.array(values, np.int32)
-
-    def dense(self, array: Any, order: Sequence[int] | None = None) -> Any:
-        return np.ascontiguousarray(array if order is None else array.transpose(order))
-
-
-class _OnProcessor:
-    """What the core asks, see `ai3._core.add_algorithm`."""
-
-    def __init__(self, form: Form) -> None:
-        self._form = form
-
-    def refusal(self, description: tuple[Any, ...]) -> str:
-        problem = Problem(description)
-        if reason := kernel.refusal(problem):
-            return reason
-        try:
-            opencl.device(problem.threads)
-        except opencl.OpenCLError as error:
-            return str(error)
-        return ""
-
-    def workspace_bytes(self, description: tuple[Any, ...]) -> int:
-        return 0
-
-    cost = None
-
-    def plan(self, description: tuple[Any, ...], weights: Sequence[Any]) -> Callable[..., None]:
-        problem = Problem(description)
-        device = opencl.device(problem.threads)
-        return kernel.Plan(self._form, device, _NumPy(), problem, weights)
+    processor.add_to_core()
 
 
 register(Xpu())

@@ -10,18 +10,14 @@ import os
 from collections.abc import Sequence
 from ctypes import CDLL, byref, c_char_p, c_int, c_size_t, c_uint, c_ulong, c_void_p
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from ai3.cache import folder
+from ai3.platforms.sycl import runtime
 from ai3.platforms.sycl.kernel import KERNELS
-
-PACKAGE = "intel-opencl-rt"
-VERSIONS = range(2025, 2027)
-"""The major versions of the runtime that the kernels were run with."""
-LIBRARY = "libintelocl.so"
+from ai3.platforms.sycl.runtime import PACKAGE
 
 _CPU = c_ulong(2)
 _UNITS, _VERSION, _DRIVER, _SVM = 0x1002, 0x102F, 0x102D, 0x1053
@@ -32,29 +28,6 @@ _BINARY_SIZES, _BINARIES, _BUILD_LOG = 0x1165, 0x1166, 0x1183
 
 class OpenCLError(RuntimeError):
     """A call of the runtime's failed."""
-
-
-@cache
-def missing() -> str:
-    """Why the runtime cannot be used, as a clause; empty where it is installed. Does not load
-    it."""
-    try:
-        found = distribution(PACKAGE)
-    except PackageNotFoundError:
-        return f"{PACKAGE} is not installed (pip install 'ai3[sycl]')"
-    if int(found.version.partition(".")[0]) not in VERSIONS:
-        return (
-            f"{PACKAGE} {found.version} is installed, and the kernels are for "
-            f"{VERSIONS.start} to {VERSIONS.stop - 1} (pip install 'ai3[sycl]')"
-        )
-    path = _library()
-    return "" if path.exists() else f"{path} of {PACKAGE} is not there (pip install 'ai3[sycl]')"
-
-
-def _library() -> Path:
-    found = distribution(PACKAGE)
-    names = [file for file in found.files or () if file.name == LIBRARY]
-    return Path(str(found.locate_file(names[0]))).resolve() if names else Path(LIBRARY)
 
 
 class Device:
@@ -214,7 +187,7 @@ def device(threads: int) -> Device:
 @cache
 def _processor() -> Device:
     try:
-        cl = CDLL(str(_library()))
+        cl = CDLL(str(runtime.library()))
     except OSError as error:
         raise OpenCLError(f"{PACKAGE} cannot be loaded: {error}") from None
     for name in (

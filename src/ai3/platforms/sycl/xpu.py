@@ -1,13 +1,12 @@
-"""Intel's GPUs, as torch's devices "xpu". Not run on one: the kernels are tested on CPUs, and so is
-what launches them on a queue of SYCL's."""
+"""The kernels on Intel's GPUs, torch's devices "xpu". Not run on one: the kernels are tested on
+CPUs, and so is what launches them on a queue of SYCL's."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from math import prod
 from typing import Any
 
-from ai3.platforms.platform import Algorithm, Platform, Run
-from ai3.platforms.sycl import kernel, opencl, queue
+from ai3.platforms.platform import Algorithm, Run
+from ai3.platforms.sycl import kernel, queue
 from ai3.platforms.sycl.kernel import FORMS, Form
 from ai3.problem import Problem
 
@@ -15,45 +14,12 @@ PRECEDENCE = ("direct", "implicit gemm", "smm")
 """As they were fast on CPUs."""
 
 
-class Xpu(Platform):
-    name = "xpu"
-    device = "xpu"
-
-    def missing(self) -> str:
-        try:
-            import torch
-        except ImportError:
-            return "torch is not installed"
-        if not torch.xpu.is_available():
-            return "torch finds no Intel GPU, or was built without XPU"
-        return queue.missing()
-
-    def libraries(self) -> Mapping[str, str]:
-        """SYCL runs there, or through OpenCL on this computer's processor."""
-        here, there = opencl.missing(), self.missing()
-        return {"sycl": "" if not (here and there) else f"{here}; on Intel's GPUs: {there}"}
-
-    def guard(self, device: Any) -> AbstractContextManager[Any]:
-        import torch
-
-        guard: AbstractContextManager[Any] = torch.xpu.device(device)
-        return guard
-
-    def is_current(self, device: Any) -> bool:
-        import torch
-
-        return bool(device.index is None or device.index == torch.xpu.current_device())
-
-    def synchronize(self, device: Any) -> None:
-        import torch
-
-        torch.xpu.synchronize(device)
-
-    def make_algorithms(self) -> Mapping[str, Sequence[Algorithm]]:
-        found: dict[str, list[Algorithm]] = {}
-        for form in FORMS:
-            found.setdefault(form.op, []).append(OnQueue(form, current_queue))
-        return found
+def algorithms() -> Mapping[str, Sequence[Algorithm]]:
+    """By operation."""
+    found: dict[str, list[Algorithm]] = {}
+    for form in FORMS:
+        found.setdefault(form.op, []).append(OnQueue(form, current_queue))
+    return found
 
 
 def current_queue() -> int:
