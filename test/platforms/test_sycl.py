@@ -188,6 +188,17 @@ for form in FORMS:
         maker.wait(ctypes.c_void_p(made))
         torch.testing.assert_close(output, problem.reference(x).torch(), rtol=1e-4, atol=1e-4)
         ran += 1
+find, found = queue.library().ai3_sycl_kernel, []
+
+def counted(*given):
+    said = find(*given)
+    found.append(given[-1]._obj.value)
+    return said
+
+queue.library().ai3_sycl_kernel = counted
+for _ in range(2):
+    queue.Queue(lambda: made).kernel("relu", "relu_direct")
+assert found[0] == found[1], "compiled anew"
 print(ran)
 """
 MAKER = """

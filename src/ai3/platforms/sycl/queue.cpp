@@ -2,6 +2,9 @@
 // interface to what SYCL has in C++ only. It is compiled on the computer where it runs, with the
 // headers of the runtime that is there. Each function gives the text of an error, or null.
 #include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <sycl/sycl.hpp>
 
 namespace exp = sycl::ext::oneapi::experimental;
@@ -9,6 +12,24 @@ namespace exp = sycl::ext::oneapi::experimental;
 namespace {
 
 thread_local std::string message;
+
+struct Made {
+    sycl::context context;
+    sycl::kernel kernel;
+};
+// What was compiled, by the kernel's name, one for each context. It stays: at the process's end
+// SYCL may be gone before.
+auto& kernels = *new std::map<std::string, std::vector<std::unique_ptr<Made>>>;
+std::mutex mutex;
+
+sycl::kernel compiled(const sycl::context& context, const char* module, std::size_t size,
+                      const char* name) {
+    std::vector<std::byte> bytes(size);
+    std::memcpy(bytes.data(), module, size);
+    auto source =
+        exp::create_kernel_bundle_from_source(context, exp::source_language::spirv, bytes);
+    return exp::build(source).ext_oneapi_get_kernel(name);
+}
 
 template <typename Call>
 const char* told(Call call) {
@@ -25,15 +46,18 @@ const char* told(Call call) {
 
 extern "C" {
 
-// A kernel of a module of `size` bytes, for the queue's context; it stays.
+// The kernel of a name, of a module of `size` bytes, for the queue's context.
 const char* ai3_sycl_kernel(const sycl::queue* queue, const char* module, std::size_t size,
-                            const char* name, sycl::kernel** made) {
+                            const char* name, const sycl::kernel** found) {
     return told([&] {
-        std::vector<std::byte> bytes(size);
-        std::memcpy(bytes.data(), module, size);
-        auto source = exp::create_kernel_bundle_from_source(queue->get_context(),
-                                                            exp::source_language::spirv, bytes);
-        *made = new sycl::kernel(exp::build(source).ext_oneapi_get_kernel(name));
+        const sycl::context context = queue->get_context();
+        const std::lock_guard lock(mutex);
+        auto& known = kernels[name];
+        for (const auto& made : known)
+            if (made->context == context) return void(*found = &made->kernel);
+        known.push_back(
+            std::make_unique<Made>(Made{context, compiled(context, module, size, name)}));
+        *found = &known.back()->kernel;
     });
 }
 
