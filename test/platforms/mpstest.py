@@ -209,9 +209,10 @@ def _case(conv: shapes.Conv) -> Case:
 
 
 def _synchronized(planned: Planned, tried: Tried) -> None:
-    computed(planned, tried.inputs)
-    if tried.inputs[0].device.type == "mps":
-        torch.mps.synchronize()
+    device = computed(planned, tried.inputs).device
+    platform = platform_of(device.type)
+    assert platform is not None
+    platform.synchronize(device)
 
 
 def _apart(actual: torch.Tensor, expected: torch.Tensor) -> float:

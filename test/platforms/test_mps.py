@@ -191,6 +191,7 @@ def test_default_and_metal_are_the_cheapest(op: str) -> None:
         assert {"mps", "metal"} <= ranking.keys(), name
         own = min(cost for each, cost in ranking.items() if each != "mps")
         assert ranking["metal"] == own
+        assert task.resolve("guess") == task.resolve("default") != "guess", name
 
 
 def test_default_prefers_our_kernels_where_channels_are_grouped() -> None:

@@ -3,6 +3,7 @@ processor."""
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from test.platforms import device, metal, mpstest
 pytestmark = pytest.mark.skipif(not metal.has_compiler(), reason="needs g++")
 
 LAUNCHED = metal.LAUNCHED
+WAITED = "synchronize"
 
 
 class Here(Mps):
@@ -34,6 +36,7 @@ class Here(Mps):
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
     monkeypatch.setattr(torch.mps, "compile_shader", metal.Library)
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: LAUNCHED.append(WAITED))
     LAUNCHED.clear()
     with device.available():
         platform = Here()
@@ -99,6 +102,7 @@ def test_training_takes_the_same_steps(algorithm: str, layout: torch.memory_form
         ("winograd f4", "winograd_output_4"),
         ("implicit precomp gemm", "implicit_precomp_gemm"),
         ("mps", None),
+        ("guess", None),  # stands for "mps" here
     ],
 )
 def test_the_named_kernel_runs(algorithm: str, kernel: str | None) -> None:
@@ -183,6 +187,16 @@ def test_models_add_and_activate_in_the_kernel(algorithm: str) -> None:
     assert len([name for name in LAUNCHED if "filter" not in name]) == 2 * each
     nodes = model.graph_for(x.to("mirror")).nodes
     assert [node.op for node in nodes if node.op in ("conv2d", "add", "silu")] == ["conv2d"] * 2
+
+
+def test_profiles_wait_for_each_kernel() -> None:
+    module, x = Residual().eval().to("mirror"), torch.randn(2, 3, 10, 9).to("mirror")
+    model = ai3.swap_backend(module, {"conv2d": "direct"}, x.shape)
+    steps = model.profile(x, repeat=1)
+    waits = [i for i, name in enumerate(LAUNCHED) if name == WAITED]
+    timed = LAUNCHED[waits[0] : waits[-1] + 1]
+    assert timed.count("direct") == 2 and timed.count(WAITED) == len(steps) + 1
+    assert [after for name, after in pairwise(timed) if name == "direct"] == [WAITED] * 2
 
 
 def test_the_run_for_those_who_have_one(

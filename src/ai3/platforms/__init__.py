@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ai3.errors import unknown_name
 from ai3.ops import ON_CPU
-from ai3.platforms.platform import Platform
+from ai3.platforms.platform import CHOOSING, Platform
 
 _platforms: dict[str, Platform] = {}
 _supported: dict[str, list[str]] = {}
@@ -64,12 +64,12 @@ def devices_of(op: str, algorithm: str) -> list[str]:
 
 
 def places_of(op: str, algorithm: str) -> list[str]:
-    """The platforms that have an algorithm of this name, "cpu" among them; "default" is on all
-    that have any."""
+    """The platforms that have an algorithm of this name, "cpu" among them; those that choose are on
+    all that have any."""
     places = ["cpu"] if algorithm in ON_CPU[op] else []
     for platform in registered():
         known = platform.algorithms(op)
-        if algorithm in known or (algorithm == "default" and known):
+        if algorithm in known or (algorithm in CHOOSING and known):
             places.append(platform.name)
     return places
 
@@ -116,11 +116,12 @@ def why_not_on_cpu(op: str, name: str) -> str:
 
 
 def algorithms_on(device: str, op: str) -> list[str]:
-    """The algorithms of an operation that a type of devices has, "default" among them."""
+    """The algorithms of an operation that a type of devices has, those that choose among
+    them."""
     if device == "cpu":
         return ON_CPU[op]
     platform = platform_of(device)
-    return ["default", *platform.algorithms(op)] if platform is not None else []
+    return [*CHOOSING, *platform.algorithms(op)] if platform is not None else []
 
 
 def why_not_on(device: str, op: str) -> str:

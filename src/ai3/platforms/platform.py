@@ -21,6 +21,10 @@ Replayed: TypeAlias = Callable[[Sequence[Any]], list[Any]]
 """Of a network's inputs, its outputs."""
 
 
+CHOOSING = ("default", "guess")
+"""Names that stand for the first of a platform's ranking, where none of its algorithms has them."""
+
+
 class Algorithm:
     """Computes one operation on the tensors of a platform's devices.
 
@@ -164,7 +168,7 @@ class Platform(ABC):
         return sorted(found, key=lambda pair: pair[1])
 
     def add_brought(self, op: str, name: str, maker: Any) -> None:
-        if name == "default" or (name in self.algorithms(op) and not self.has_brought(op, name)):
+        if name in CHOOSING or (name in self.algorithms(op) and not self.has_brought(op, name)):
             raise ValueError(f"{self.name} has an algorithm {name!r} of {op} of its own")
         for method, of in {"plan": op, **(GRADIENTS if op == "conv2d" else {})}.items():
             if method == "plan" or hasattr(maker, method):

@@ -10,7 +10,7 @@ import torch
 
 from ai3 import _core
 from ai3.platforms import activations, borders, epilogue, no_such
-from ai3.platforms.platform import Algorithm, Platform, Run
+from ai3.platforms.platform import CHOOSING, Algorithm, Platform, Run
 from ai3.problem import Problem
 
 IMAGES = ("conv2d", "conv2d_grad_input", "conv2d_grad_weight", "conv_transpose2d")
@@ -149,7 +149,7 @@ class Task:
         algorithms = self.platform.algorithms(self.op)
         if name in algorithms:
             return algorithms[name]
-        if name == "default":
+        if name in CHOOSING:
             ranking = self.ranking()
             if ranking:
                 return algorithms[ranking[0][0]]

@@ -1,6 +1,7 @@
 """Apple's GPUs: torch's own convolutions by Metal Performance Shaders, and kernels in Metal."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ai3.platforms import register
 from ai3.platforms.platform import Algorithm, Platform
@@ -25,6 +26,11 @@ class Mps(Platform):
 
     def libraries(self) -> Mapping[str, str]:
         return {"metal": self.missing() or _no_compiler()}
+
+    def synchronize(self, device: Any) -> None:
+        import torch
+
+        torch.mps.synchronize()
 
     def make_algorithms(self) -> Mapping[str, Sequence[Algorithm]]:
         from ai3.platforms.mps.table import algorithms

@@ -40,9 +40,7 @@ class Winograd(Algorithm):
             return f"it is for kernels of 3x3, not {p.KH}x{p.KW}"
         if (p.stride_h, p.stride_w, p.dilation_h, p.dilation_w) != (1, 1, 1, 1):
             return "it is for stride and dilation of 1"
-        g = geometry(problem)
-        m = self._size or 4
-        if max(cut(g, m)[3:]) >= 1 << 31:
+        if max(cut(geometry(problem), self.size(problem))[3:]) >= 1 << 31:
             return "one image's transformed tiles are more than 2^31 - 1 elements"
         return refusal(problem)
 

@@ -94,6 +94,7 @@ kernel void direct(device const SCALAR *x [[buffer(0)]], device const SCALAR *w 
     }
 
     const int row = first + first_of_rows(t);
+    UNROLL
     for (int j = 0; j < 4; ++j) {
         const int pixel = int(t) % 16 + 16 * j;
         const int oh = oh0 + (pixel >> p.tile_log), ow = ow0 + (pixel & (width - 1));

@@ -86,6 +86,7 @@ inline void implicit_gemm_by(device const SCALAR *x, device const SCALAR *w,
     }
 
     const int row = first + first_of_rows(t);
+    UNROLL
     for (int j = 0; j < 4; ++j) {
         const int at = pixel + int(t) % 16 + 16 * j;
         if (at >= p.N * p.OH * p.OW) continue;
@@ -166,6 +167,7 @@ kernel void grad_weight(device const SCALAR *x [[buffer(0)]], device const SCALA
     }
 
     const int row = first + first_of_rows(t);
+    UNROLL
     for (int j = 0; j < 4; ++j) {
         const int column = column0 + int(t) % 16 + 16 * j;
         if (column >= depth) continue;

@@ -71,6 +71,7 @@ inline void smm_of(device const SCALAR *x, device const SCALAR *w, device const 
         }
     }
 
+    UNROLL
     for (int j = 0; j < 4; ++j) {
         const int pixel = int(t) + SMM_THREADS * j;
         const int oh = oh0 + (pixel >> p.tile_log), ow = ow0 + (pixel & (width - 1));

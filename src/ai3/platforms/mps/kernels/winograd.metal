@@ -218,6 +218,7 @@ kernel void winograd_product(device const float *u [[buffer(0)]], device const f
     }
 
     const int row = first + first_of_rows(t);
+    UNROLL
     for (int j = 0; j < 4; ++j) {
         const int column = column0 + int(t) % 16 + 16 * j;
         if (column >= tiles) continue;
