@@ -259,12 +259,14 @@ def test_compiled_once_for_all_processes(tmp_path: Path) -> None:
 def _in_a_child(x: torch.Tensor, layer: Any, told: Any) -> None:
     try:
         layer(x)
+        told.put("it ran")
     except Exception as error:
         told.put(str(error))
 
 
 @needs_runtime
 def test_a_forked_process_is_told() -> None:
+    """Though it has another number of threads, for which it plans anew."""
     x = torch.randn(1, 3, 9, 9)
     layer = ai3.layers.Conv2D(torch.randn(4, 3, 3, 3), algorithm="sycl direct")
     layer(x)

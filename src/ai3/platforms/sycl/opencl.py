@@ -33,8 +33,9 @@ class OpenCLError(RuntimeError):
 class Device:
     """The processor, or some units of it."""
 
-    def __init__(self, cl: CDLL, handle: c_void_p) -> None:
-        self.cl, self.handle, self.process = cl, handle, os.getpid()
+    def __init__(self, cl: CDLL, handle: c_void_p, process: int) -> None:
+        """`process` is the one in which the runtime was started."""
+        self.cl, self.handle, self._process = cl, handle, process
         error = c_int()
         self.context = c_void_p(
             cl.clCreateContext(None, 1, byref(handle), None, None, byref(error))
@@ -46,6 +47,20 @@ class Device:
         _check("clCreateCommandQueueWithProperties", error.value)
         self._programs: dict[str, c_void_p] = {}
         self._lock = Lock()
+
+    def part(self, threads: int) -> "Device":
+        properties = (ctypes.c_ssize_t * 4)(_BY_COUNTS, threads, 0, 0)
+        part, count = c_void_p(), c_uint()
+        code = self.cl.clCreateSubDevices(self.handle, properties, 1, byref(part), byref(count))
+        _check("clCreateSubDevices", code)
+        return Device(self.cl, part, self._process)
+
+    def check_process(self) -> None:
+        if self._process != os.getpid():
+            raise OpenCLError(
+                "the OpenCL runtime was started before this process was forked and does not run "
+                "in it: start processes by 'spawn', or choose an algorithm that is not SYCL's"
+            )
 
     def kernel(self, source: str, name: str) -> "Kernel":
         """A kernel of `kernels/<source>.spv`."""
@@ -141,11 +156,7 @@ class Kernel:
         """Runs `groups` work-groups of `size` work-items, first the dimension whose neighbours lie
         apart most, and waits for them."""
         cl, device = self._device.cl, self._device
-        if device.process != os.getpid():
-            raise OpenCLError(
-                "the OpenCL runtime was started before this process was forked and does not run "
-                "in it: start processes by 'spawn', or choose an algorithm that is not SYCL's"
-            )
+        device.check_process()
         count = len(groups)
         totals = [g * s for g, s in zip(groups, size, strict=True)]
         total = (c_size_t * count)(*totals[::-1])
@@ -174,14 +185,8 @@ def device(threads: int) -> Device:
     """The processor with at most so many threads. Raises OpenCLError where the runtime does not
     work."""
     whole = _processor()
-    units = whole.number(_UNITS)
-    if threads >= units:
-        return whole
-    properties = (ctypes.c_ssize_t * 4)(_BY_COUNTS, threads, 0, 0)
-    part, count = c_void_p(), c_uint()
-    code = whole.cl.clCreateSubDevices(whole.handle, properties, 1, byref(part), byref(count))
-    _check("clCreateSubDevices", code)
-    return Device(whole.cl, part)
+    whole.check_process()
+    return whole if threads >= whole.number(_UNITS) else whole.part(threads)
 
 
 @cache
@@ -200,7 +205,7 @@ def _processor() -> Device:
     platform, found = c_void_p(), c_void_p()
     _check("clGetPlatformIDs", cl.clGetPlatformIDs(1, byref(platform), None))
     _check("clGetDeviceIDs", cl.clGetDeviceIDs(platform, _CPU, 1, byref(found), None))
-    made = Device(cl, found)
+    made = Device(cl, found, os.getpid())
     if not made.number(_SVM) & _FINE_GRAIN_SYSTEM:
         raise OpenCLError(f"{PACKAGE} cannot use this process's memory as it is")
     return made
