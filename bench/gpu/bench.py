@@ -1,11 +1,14 @@
 """`./run gpubench`: how quick is it on this GPU? Writes gpubench.json and gpubench.png."""
 
+import argparse
+import copy
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from math import exp, log
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import exp, log, nan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,12 +18,25 @@ from torch import nn
 
 import ai3
 from ai3.platforms import platform_of
+from ai3.platforms.platform import Platform
+from ai3.torch.limit import TimeUp, limited
 from ai3.validation import shapes
+from bench.gpu.test import out
 
-OUT = Path(os.environ.get("OUT", "out"))
-SECONDS = {"layers": 60.0, "winograd": 30.0, "models": 120.0}
+SECONDS = 215.0
+BATCH = 16
+WARM_UPS, ROUNDS, REPEATS = 3, 15, 5
+"""Rounds before the first that counts, those that count, and calls of each side in a round."""
+TUNED = 0.4
+"""Seconds that a convolution's algorithms race for."""
+CALLS = 200
+"""In a row, where the CPU's time is what counts."""
+SHARES = {"layers": 50.0, "winograd": 20.0, "overhead": 5.0, "models": 60.0, "compiled": 80.0}
+"""In this order, how much of the time each may take."""
+
 GOALS = {
     "default": 1.0,
+    "default, least": 0.9,
     "winograd": 1.5,
     "direct": 0.7,
     "eager": 2.5,
@@ -32,54 +48,70 @@ GOALS = {
 Side = Callable[[], Any]
 
 
-def timed(sides: dict[str, Side], rounds: int = 15) -> dict[str, float]:
-    """Median ms of each by events, in turns."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for round in range(-3, rounds):
-        for name, side in sides.items():
-            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            for _ in range(5):
-                side()
-            stop.record()
-            stop.synchronize()
-            if round >= 0:
-                times[name].append(start.elapsed_time(stop) / 5)
-    return {name: median(found) for name, found in times.items()}
+@dataclass
+class Machine:
+    """The device; `until` is when the part that is measured now has to end."""
+
+    platform: Platform
+    device: torch.device
+    until: float = 0.0
+
+    @property
+    def left(self) -> float:
+        return self.until - time.monotonic()
+
+    def timed(self, sides: dict[str, Side]) -> dict[str, float]:
+        """Median ms of each by the device's clock, in turns."""
+        times: dict[str, list[float]] = {name: [] for name in sides}
+        for round in range(-WARM_UPS, ROUNDS):
+            for name, side in sides.items():
+                watch = self.platform.stopwatch(self.device)
+                watch.mark()
+                for _ in range(REPEATS):
+                    side()
+                watch.mark()
+                if round >= 0:
+                    times[name].append(watch.intervals()[0] / REPEATS)
+        return {name: median(found) for name, found in times.items()}
 
 
 def geomean(values: list[float]) -> float:
-    return exp(sum(map(log, values)) / len(values)) if values else float("nan")
+    return exp(sum(map(log, values)) / len(values)) if values else nan
 
 
-def conv_of(shape: shapes.Conv, name: str, like: nn.Conv2d | None = None) -> nn.Conv2d:
-    kernel = (shape.KH, shape.KW)
-    made = nn.Conv2d(shape.IC, shape.OC, kernel, **shape.attributes).cuda().requires_grad_(False)
+def conv_of(
+    machine: Machine, shape: shapes.Conv, name: str, like: nn.Conv2d | None = None
+) -> nn.Conv2d:
+    made = nn.Conv2d(shape.IC, shape.OC, (shape.KH, shape.KW), **shape.attributes)
+    made.to(machine.device).requires_grad_(False)
     if like is not None:
         made.load_state_dict(like.state_dict())
     if name:
         ai3.swap_conv2d(made, name)
+        ai3.freeze(made)
     return made
 
 
-def layers(batch: int, names: tuple[str, ...], convs: list[shapes.Conv], until: float) -> Any:
+def layers(machine: Machine, rows: list[Any], names: tuple[str, ...], convs: Any) -> None:
     """Rows of times; torch's with cudnn.benchmark in the better memory format."""
-    rows = []
     for shape in convs:
-        if time.monotonic() > until:
-            break
-        x = torch.randn(batch, shape.IC, shape.IH, shape.IW, device="cuda")
+        if machine.left <= 0:
+            return
+        x = torch.randn(BATCH, shape.IC, shape.IH, shape.IW, device=machine.device)
         last = x.contiguous(memory_format=torch.channels_last)
-        torch_conv = conv_of(shape, "")
-        last_conv = conv_of(shape, "", torch_conv).to(memory_format=torch.channels_last)
+        dense_conv = conv_of(machine, shape, "")
+        last_conv = conv_of(machine, shape, "", dense_conv)
+        last_conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         sides: dict[str, Side] = {
-            "torch": lambda c=torch_conv, x=x: c(x),
+            "torch": lambda c=dense_conv, x=x: c(x),
             "torch channels_last": lambda c=last_conv, x=last: c(x),
         }
-        expected = torch_conv(x)
+        expected = dense_conv(x)
         for name in names:
             try:
-                own = conv_of(shape, name, torch_conv)
+                if name == "default":  # as cudnn.benchmark does
+                    ai3.tune(dense_conv, x, seconds=TUNED)
+                own = conv_of(machine, shape, name, dense_conv)
                 apart = float((own(x) - expected).abs().max())
             except ValueError:
                 continue
@@ -87,58 +119,107 @@ def layers(batch: int, names: tuple[str, ...], convs: list[shapes.Conv], until: 
                 rows.append({"shape": str(shape), "wrong": name, "apart": apart})
                 continue
             sides[name] = lambda c=own, x=x: c(x)
-        found = timed(sides)
+        found = machine.timed(sides)
         best = min(found.pop("torch"), found.pop("torch channels_last"))
         rows.append({"shape": str(shape), "torch": best, **found})
-    return rows
 
 
-def ratios(rows: Any, name: str) -> list[float]:
-    return [row["torch"] / row[name] for row in rows if name in row]
+def ratios(rows: Any, name: str, torchs: str = "torch") -> list[float]:
+    return [row[torchs] / row[name] for row in rows if name in row and torchs in row]
 
 
-def models(until: float) -> Any:
+def models(machine: Machine, rows: list[Any]) -> None:
+    """Each network as a Model and as torch runs it, batches of 1 before those of 32."""
     from runners import networks as known
 
-    rows = []
     for batch in (1, 32):
         for name in known.NETWORKS:
-            if time.monotonic() > until:
-                return rows
-            loaded = known.load(name)
-            net = loaded.module.cuda()
-            x = torch.randn(batch, *loaded.input_shape[1:], device="cuda")
+            if machine.left <= 0:
+                return
+            net, x = _network(machine, name, batch)
             with torch.inference_mode():
                 model = ai3.swap_backend(net)
                 sides = {"torch": lambda n=net, x=x: n(x), "model": lambda m=model, x=x: m(x)}
-                row = {"network": name, "batch": batch, **timed(sides, 7)}
-                if time.monotonic() < until - 30:
-                    start = time.monotonic()
-                    compiled = torch.compile(net, mode="max-autotune")
-                    compiled(x)
-                    sides = {"compiled": lambda c=compiled, x=x: c(x), "model": sides["model"]}
-                    row["compiled"] = timed(sides, 7)["compiled"]
-                    row["compile_seconds"] = time.monotonic() - start
-            rows.append(row)
-    return rows
+                rows.append({"network": name, "batch": batch, **machine.timed(sides)})
 
 
-def overhead() -> dict[str, float]:
+def compiled(machine: Machine, rows: list[Any]) -> None:
+    """The same beside torch.compile, which takes minutes for a network: as many as time allows."""
+    from runners import networks as known
+
+    for name in known.NETWORKS:
+        for batch in (1, 32):
+            start = time.monotonic()
+            net, x = _network(machine, name, batch)
+            with torch.inference_mode():
+                model = ai3.swap_backend(net)
+                quick = torch.compile(net, mode="max-autotune")
+                quick(x)
+                took = time.monotonic() - start
+                sides = {
+                    "compiled": lambda c=quick, x=x: c(x),
+                    "model": lambda m=model, x=x: m(x),
+                }
+                times = machine.timed(sides)
+            rows.append({"network": name, "batch": batch, **times, "seconds": took})
+            torch.compiler.reset()
+
+
+def _network(machine: Machine, name: str, batch: int) -> tuple[nn.Module, torch.Tensor]:
+    from runners import networks as known
+
+    loaded = known.load(name)
+    x = torch.randn(batch, *loaded.input_shape[1:], device=machine.device)
+    return loaded.module.to(machine.device), x
+
+
+def overhead(machine: Machine, rows: list[Any]) -> None:
     """us of the CPU's time for a call of a small layer."""
-    x = torch.randn(1, 8, 8, 8, device="cuda")
-    plain = nn.Conv2d(8, 8, 3, padding=1).cuda().requires_grad_(False)
-    own = nn.Conv2d(8, 8, 3, padding=1).cuda().requires_grad_(False)
-    ai3.swap_conv2d(own, "implicit precomp gemm")
-    times: dict[str, list[float]] = {"torch": [], "ai3": []}
-    for round in range(12):
-        for name, side in (("torch", plain), ("ai3", own)):
-            torch.cuda.synchronize()
+    x = torch.randn(1, 8, 8, 8, device=machine.device)
+    like = nn.Conv2d(8, 8, 3, padding=1).to(machine.device).requires_grad_(False)
+    sides: dict[str, Side] = {"torch": lambda: like(x)}
+    for name in ("implicit precomp gemm", "direct"):
+        own = copy.deepcopy(like)
+        try:
+            ai3.swap_conv2d(own, name)
+            own(x)
+        except ValueError:
+            continue
+        sides[name] = lambda c=own: c(x)
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for round in range(-WARM_UPS, ROUNDS):
+        for name, side in sides.items():
+            machine.platform.synchronize(machine.device)
             start = time.perf_counter()
-            for _ in range(200):
-                side(x)
-            if round > 1:
-                times[name].append((time.perf_counter() - start) / 200 * 1e6)
-    return {name: median(found) for name, found in times.items()}
+            for _ in range(CALLS):
+                side()
+            if round >= 0:
+                times[name].append((time.perf_counter() - start) / CALLS * 1e6)
+    rows.append({name: median(found) for name, found in times.items()})
+
+
+def convolutions() -> tuple[Any, Any]:
+    """Those of two networks, and of these the 3x3 ones of many channels."""
+    sets = shapes.load()
+    convs = [*dict.fromkeys(sets["resnet50"].convs), *dict.fromkeys(sets["vgg16"].convs)]
+    deep = [c for c in convs if c.KH == 3 and c.IC >= 64 and c.stride == 1 and c.groups == 1]
+    return convs, deep
+
+
+def summary(found: dict[str, Any]) -> dict[str, float]:
+    """Of what was measured, by the names of the goals."""
+    rows = {name: found.get(name, []) for name in SHARES}
+    default = ratios(rows["layers"], "default")
+    single = [row for row in rows["models"] if row["batch"] == 1]
+    return {
+        "default": geomean(default),
+        "default, least": min(default, default=nan),
+        "winograd": geomean(ratios(rows["winograd"], "winograd f4")),
+        "direct": geomean(ratios(rows["layers"], "direct")),
+        "eager": geomean(ratios(single, "model")),
+        "compiled": geomean(ratios(rows["compiled"], "model", "compiled")),
+        "overhead": geomean(ratios(rows["overhead"], "implicit precomp gemm")),
+    }
 
 
 def chart(found: dict[str, Any], path: Path) -> None:
@@ -156,49 +237,51 @@ def chart(found: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> int:
-    platform = platform_of("cuda")
+def main(arguments: Sequence[str] = (), device: str = "cuda") -> int:
+    parser = argparse.ArgumentParser(prog="./run gpubench", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="that it may take")
+    seconds = parser.parse_args(arguments).seconds
+    platform = platform_of(torch.device(device).type)
     assert platform is not None
     if why := platform.missing():
         print(f"gpubench needs a GPU: {why}", file=sys.stderr)
         return 2
+    machine = Machine(platform, torch.device(device))
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    sets = shapes.load()
-    convs = [*dict.fromkeys(sets["resnet50"].convs), *dict.fromkeys(sets["vgg16"].convs)]
-    deep = [c for c in convs if c.KH == 3 and c.IC >= 64 and c.stride == 1 and c.groups == 1]
-    found: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
-    named = ("default", "direct")
-    found["layers"] = layers(16, named, convs, time.monotonic() + SECONDS["layers"])
-    print("layers done", flush=True)
-    found["winograd"] = layers(16, ("winograd f4",), deep, time.monotonic() + SECONDS["winograd"])
-    found["overhead"] = overhead()
-    print("overhead", found["overhead"], flush=True)
-    try:
-        found["models"] = models(time.monotonic() + SECONDS["models"])
-    except ImportError as error:
-        found["models"] = []
-        print(f"no networks: {error}", file=sys.stderr)
-    rows = found["models"]
-    found["ratios"] = {
-        "default": geomean(ratios(found["layers"], "default")),
-        "default, least": min(ratios(found["layers"], "default"), default=float("nan")),
-        "direct": geomean(ratios(found["layers"], "direct")),
-        "winograd": geomean(ratios(found["winograd"], "winograd f4")),
-        "eager": geomean([r["torch"] / r["model"] for r in rows if r["batch"] == 1]),
-        "compiled": geomean([r["compiled"] / r["model"] for r in rows if "compiled" in r]),
-        "overhead": found["overhead"]["torch"] / found["overhead"]["ai3"],
+    convs, deep = convolutions()
+    parts: dict[str, Callable[[list[Any]], None]] = {
+        "layers": lambda rows: layers(machine, rows, ("default", "direct"), convs),
+        "winograd": lambda rows: layers(machine, rows, ("winograd f4",), deep),
+        "overhead": lambda rows: overhead(machine, rows),
+        "models": lambda rows: models(machine, rows),
+        "compiled": lambda rows: compiled(machine, rows),
     }
+    gpu = platform.name_of(machine.device)
+    found: dict[str, Any] = {"gpu": gpu, "torch": torch.__version__, "faults": {}}
+    out().mkdir(parents=True, exist_ok=True)
+    os.environ["AI3_CACHE_DIR"] = str(out() / "measured")  # nothing of an earlier run
+    ai3.tuning.clear()
+    for name, measure in parts.items():
+        found[name] = []
+        machine.until = time.monotonic() + SHARES[name] / sum(SHARES.values()) * seconds
+        try:
+            with limited(name, max(1.0, machine.left + 5)):
+                measure(found[name])
+        except TimeUp:
+            pass
+        except Exception as error:
+            found["faults"][name] = f"{type(error).__name__}: {error}"
+        # The next may be the last.
+        found["ratios"] = summary(found)
+        (out() / "gpubench.json").write_text(json.dumps(found, indent=1))
+        fault = found["faults"].get(name, "no fault")
+        print(f"{name}: {len(found[name])} measured, {fault}", flush=True)
     for name, ratio in found["ratios"].items():
-        print(f"{name}: {ratio:.2f}" + (f" (at least {GOALS[name]:.2f})" if name in GOALS else ""))
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "gpubench.json").write_text(json.dumps(found, indent=1))
-    try:
-        chart(found, OUT / "gpubench.png")
-    except ImportError as error:
-        print(f"no chart: {error}", file=sys.stderr)
-    return 0
+        print(f"{name}: {ratio:.2f} (at least {GOALS[name]:.2f})")
+    chart(found, out() / "gpubench.png")
+    return int(bool(found["faults"]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

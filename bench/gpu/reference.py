@@ -6,7 +6,7 @@ import torch
 
 from ai3 import _core
 from ai3.platforms.platform import Platform
-from ai3.platforms.task import FORMATS, Array, Task
+from ai3.platforms.task import FORMATS, IMAGES, Array, Task
 from ai3.validation.case import Case
 from ai3.validation.cases import SUITES
 from ai3.validation.trial import ERROR_FACTORS, Trial, arrays_of
@@ -32,7 +32,7 @@ def run(
     kept = _core.Weights.of([w if w is None else w.double().numpy() for w in weights])
     specs = [_core.Spec("float64", x.shape) for x in wide]
     problem = _core.problem(case.op, specs, kept, dict(case.attributes))
-    inputs = [x[None] if x.dim() == 3 and case.op != "linear" else x for x in given]
+    inputs = [x[None] if x.dim() == 3 and case.op in IMAGES else x for x in given]
 
     def array(x: torch.Tensor, lies: str = "dense") -> Array:
         return Array(dtype, tuple(x.shape), lies if x.dim() == 4 else "dense")
@@ -70,7 +70,7 @@ def wrong(
         return ""
     epsilon = torch.finfo(getattr(torch, dtype)).eps
     if dtype in ("float16", "bfloat16") and name == "winograd":
-        epsilon *= 8  # transforms in halves
+        epsilon *= 8  # cuDNN's has its transforms in halves
     terms = SUITES[case.op].reduction(case)
     largest = max(1.0, float(expected.abs().max()))
     allowed = 8 * epsilon * FACTORS.get(name, 1) * max(1.0, terms**0.5) * largest

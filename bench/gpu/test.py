@@ -1,5 +1,6 @@
 """`./run gputest`: is everything right on this GPU? Writes gputest.json."""
 
+import argparse
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,75 +16,96 @@ import torch
 
 import ai3
 from ai3.platforms import platform_of
-from bench.gpu.checks import CHECKS, Place
+from ai3.torch.limit import TimeUp, limited
+from bench.gpu.algorithms import take
+from bench.gpu.checks import CHECKS
+from bench.gpu.place import Place
 
-OUT = Path(os.environ.get("OUT", "out"))
-
-KERNELS = """
-from bench.gpu.checks import Place, algorithms
-from ai3.platforms import platform_of
-import time
-platform = platform_of("cuda")
-names = ("direct", "smm", "winograd f4")
-own = {op: {n: a for n, a in platform.algorithms(op).items() if n in names}
-       for op in platform.operations()}
-platform.algorithms = lambda op: own.get(op, {})
-place = Place(platform, "cuda", time.monotonic() + 25)
-algorithms(place)
-print(place.tried, place.faults[:3])
-"""
+SECONDS = 200.0
+WATCHED = 30.0
+"""Seconds of those for compute-sanitizer."""
+PROCESSES = 8
 
 
-def sanitized() -> dict[str, Any]:
-    """Our kernels under compute-sanitizer."""
-    tool = shutil.which("compute-sanitizer")
-    if tool is None:
-        return {"skipped": "there is no compute-sanitizer"}
-    command = [tool, "--error-exitcode", "9", "--print-limit", "3", sys.executable, "-c", KERNELS]
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    except subprocess.TimeoutExpired:
-        return {"skipped": "it took more than a minute"}
-    faults = [] if ran.returncode == 0 else [(ran.stdout + ran.stderr)[-2000:]]
-    return {"tried": 1, "faults": faults, "said": ran.stdout[-300:]}
+def out() -> Path:
+    return Path(os.environ.get("OUT", "out"))
 
 
-def main() -> int:
-    platform = platform_of("cuda")
+def main(arguments: Sequence[str] = (), device: str = "cuda") -> int:
+    parser = argparse.ArgumentParser(prog="./run gputest", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="that it may take")
+    seconds = parser.parse_args(arguments).seconds
+    platform = platform_of(torch.device(device).type)
     assert platform is not None
     if why := platform.missing():
         print(f"gputest needs a GPU: {why}", file=sys.stderr)
         return 2
+    end = time.monotonic() + seconds
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     found: dict[str, Any] = {
-        "gpu": torch.cuda.get_device_name(),
+        "gpu": platform.name_of(torch.device(device)),
         "torch": torch.__version__,
         "platforms": [row._asdict() for row in ai3.platforms()],
+        "checks": {},
     }
-    for name, (check, seconds) in CHECKS.items():
-        start = time.monotonic()
-        place = Place(platform, "cuda", start + seconds)
-        try:
+    shares = {name: share for name, (_, share) in CHECKS.items()}
+    scale = seconds / (sum(shares.values()) + WATCHED)
+    for name, (check, share) in CHECKS.items():
+        until = min(time.monotonic() + share * scale, end - WATCHED * scale)
+        place = Place(platform, device, until, PROCESSES)
+        note(found, name, done(place, name, check))
+    note(found, "compute-sanitizer", sanitized(end - time.monotonic()))
+    return int(any(each["faults"] for each in found["checks"].values()))
+
+
+def done(place: Place, name: str, check: Any) -> dict[str, Any]:
+    """What a check came to."""
+    start, ended = time.monotonic(), True
+    try:
+        with limited(name, max(1.0, place.left + 5)):
             check(place)
-        except Exception:
-            place.faults.append(traceback.format_exc()[-2000:])
-        took = time.monotonic() - start
-        found[name] = {"tried": place.tried, "faults": place.faults, "seconds": round(took, 1)}
-        print(f"{name}: {place.tried} tried, {len(place.faults)} wrong, {took:.0f} s", flush=True)
-        for fault in place.faults[:5]:
-            print("  " + fault.replace("\n", "\n  "), flush=True)
-    found["compute-sanitizer"] = sanitized()
-    print("compute-sanitizer:", found["compute-sanitizer"])
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "gputest.json").write_text(json.dumps(found, indent=1))
-    return int(
-        any(
-            part["faults"]
-            for part in found.values()
-            if isinstance(part, dict) and part.get("faults")
+    except TimeUp:
+        ended = False
+    except Exception:
+        place.faults.append(traceback.format_exc()[-2000:])
+    if not place.tried and not place.faults:
+        place.faults.append("nothing was tried")
+    took = round(time.monotonic() - start, 1)
+    return {"tried": place.tried, "faults": place.faults, "seconds": took, "ended": ended}
+
+
+def sanitized(seconds: float) -> dict[str, Any]:
+    """Our kernels under compute-sanitizer, every tensor in memory of its own."""
+    tool = shutil.which("compute-sanitizer")
+    if tool is None:
+        return {"tried": 0, "faults": [], "skipped": "there is no compute-sanitizer"}
+    command = [tool, "--error-exitcode", "9", "--print-limit", "3", sys.executable]
+    command += ["-m", "bench.gpu.algorithms", "--own", "--seconds", str(max(1.0, seconds - 20))]
+    environment = {**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    try:
+        ran = subprocess.run(
+            command, capture_output=True, text=True, timeout=max(1.0, seconds), env=environment
         )
-    )
+    except subprocess.TimeoutExpired:
+        return {"tried": 0, "faults": [], "skipped": f"it took more than {seconds:.0f} s"}
+    place = Place(None, "", 0.0)  # type: ignore[arg-type]
+    told = [line for line in ran.stdout.splitlines() if not line.startswith("=====")]
+    take(place, "\n".join(told), ran.stderr)
+    if ran.returncode and not place.faults:
+        place.faults.append((ran.stdout + ran.stderr)[-2000:])
+    return {"tried": place.tried, "faults": place.faults}
+
+
+def note(found: dict[str, Any], name: str, result: dict[str, Any]) -> None:
+    """Show what a check came to, and write down all that is known: the next may be the last."""
+    found["checks"][name] = result
+    more = "".join(f", {k}: {v}" for k, v in result.items() if k not in ("tried", "faults"))
+    print(f"{name}: {result['tried']} tried, {len(result['faults'])} wrong{more}", flush=True)
+    for fault in result["faults"][:5]:
+        print("  " + fault.replace("\n", "\n  "), flush=True)
+    out().mkdir(parents=True, exist_ok=True)
+    (out() / "gputest.json").write_text(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

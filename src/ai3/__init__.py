@@ -77,6 +77,7 @@ def swap(
     *,
     unsupported: str = "raise",
     swap_with: "Callable[[Any, Any], torch.nn.Module] | None" = None,
+    memory: int | None = None,
 ) -> None:
     """Swap, in place, modules of a network for an algorithm.
 
@@ -99,20 +100,22 @@ def swap(
             name of the algorithm that is used there instead.
         swap_with: a module type, or a function, that is called with each module and what the
             selector chose for it; the module that it makes takes its place.
+        memory: the bytes that the workspace of a call may have on a device, of gradients too; an
+            algorithm that needs more is refused, and "default" takes another. None for no limit.
 
     Raises:
         ai3.errors.SelectionError: a selector that names no algorithm, or does not fit the network.
         ai3.errors.UnsupportedAlgorithmError: an algorithm that cannot do a module, or a module that
             is still lazy.
         ValueError: a kind that is not among those above, a sample that does not go through the
-            network.
+            network, a `memory` where no module is on a device.
         Whatever is raised, the network is unchanged.
 
     Warns:
         UserWarning: a sequence is given for a network whose order of calls cannot be traced, and no
             sample_input_shape to run it with; the order is then that of registration.
     """
-    _torch_backend(module).swap(module, algos, sample_input_shape, unsupported, swap_with)
+    _torch_backend(module).swap(module, algos, sample_input_shape, unsupported, swap_with, memory)
 
 
 def swap_conv2d(
@@ -122,6 +125,7 @@ def swap_conv2d(
     *,
     unsupported: str = "raise",
     swap_with: "Callable[[torch.nn.Conv2d, Any], torch.nn.Module] | None" = None,
+    memory: int | None = None,
     plan: "Plan | str | PathLike[str] | None" = None,
 ) -> None:
     """Swap, in place, every `torch.nn.Conv2d` of a network for an algorithm.
@@ -134,7 +138,8 @@ def swap_conv2d(
     if plan is not None:
         _refuse_both(algos)
         algos = backend.selector_of(module, plan)
-    backend.swap(module, {"conv2d": algos}, sample_input_shape, unsupported, swap_with)
+    kinds = {"conv2d": algos}
+    backend.swap(module, kinds, sample_input_shape, unsupported, swap_with, memory)
 
 
 def restore(module: "torch.nn.Module") -> None:
@@ -181,6 +186,7 @@ def swap_backend(
     dtype: Any = None,
     unsupported: str = "raise",
     precision: str = "float32",
+    memory: int | None = None,
     plan: "Plan | str | PathLike[str] | None" = None,
 ) -> Model:
     """Convert a network into a `Model` that the framework runs, for inference.
@@ -206,6 +212,8 @@ def swap_backend(
             wherever that is estimated to be faster; sums are float32 all the same, and so are the
             network's inputs and outputs. With "float32" nothing is, but by algorithms whose names
             say so, as "direct bf16" does.
+        memory: of a network on a device, the bytes that the workspace of a layer may have, as for
+            `swap`.
 
     Raises:
         ai3.errors.PlanError: a plan of another network; it says where they differ.
@@ -225,7 +233,7 @@ def swap_backend(
         if sample_input_shape is None and len(plan.parts) == 1:
             sample_input_shape = [spec.shape for spec in plan.parts[0].inputs]
     model: Model = backend.swap_backend(
-        module, algos, sample_input_shape, dtype, unsupported, precision
+        module, algos, sample_input_shape, dtype, unsupported, precision, memory
     )
     if plan is not None:
         model.use(plan)

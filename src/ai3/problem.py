@@ -23,6 +23,7 @@ class Problem:
         attributes: the operation's hyper-parameters, by torch's names.
         threads: how many threads it may use.
         device: the type of the device that the arrays are on, as torch names it.
+        memory: the bytes that a workspace may have; None where there is no limit.
 
     The hyper-parameters are attributes of it too; so are the field's names for convolutions and
     their gradients (N IC IH IW OC KH KW OH OW groups padding_mode, stride_h, stride_w, dilation_h,
@@ -32,10 +33,12 @@ class Problem:
 
     __slots__ = (
         *("_fields", "attributes", "device", "dtype", "input_dtypes", "input_layouts"),
-        *("inputs", "op", "output", "output_layout", "threads", "weights"),
+        *("inputs", "memory", "op", "output", "output_layout", "threads", "weights"),
     )
 
-    def __init__(self, description: tuple[Any, ...], device: str = "cpu") -> None:
+    def __init__(
+        self, description: tuple[Any, ...], device: str = "cpu", memory: int | None = None
+    ) -> None:
         op, inputs, weights, output, attributes, threads = description
         values = {
             "op": op,
@@ -49,6 +52,7 @@ class Problem:
             "attributes": MappingProxyType(attributes),
             "threads": threads,
             "device": device,
+            "memory": memory,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)

@@ -1,5 +1,6 @@
-// The functions of cuDNN 9 and cuBLASLt that ai3 calls, on memory of the CPU, by plain loops. What
-// is called is written down; any function can be made to fail, and any algorithm to be unsupported.
+// The functions of cuDNN 9, cuBLASLt and CUDA's driver that ai3 calls, on memory of the CPU, by plain
+// loops; kernels that are launched compute nothing. What is called is written down; any function can
+// be made to fail, and any algorithm to be unsupported.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,15 +14,18 @@ static char refused[64][32];
 static int refusals;
 static int alive;
 static size_t workspace = 64;
+static int without_last;
 
 const char* calls(void) { return notes; }
-void forget(void) { noted = 0, notes[0] = 0, failing[0] = 0, refusals = 0, workspace = 64; }
+void forget(void) { noted = 0, notes[0] = 0, failing[0] = 0, refusals = 0, workspace = 64, without_last = 0; }
 void fail(const char* function, int status) {
     snprintf(failing, sizeof failing, "%s", function), failing_status = status;
 }
 void refuse(const char* algorithm) { snprintf(refused[refusals++], 32, "%s", algorithm); }
 void need(size_t bytes) { workspace = bytes; }
 int objects(void) { return alive; }
+// Images with their channels last are unsupported.
+void refuse_last(void) { without_last = 1; }
 
 static int note(const char* function, const char* more) {
     if (noted < sizeof notes - 256)
@@ -38,7 +42,8 @@ typedef struct {
     int dtype, format, n[4], stride[4];            // tensors and filters
     int pad[2], step[2], dilation[2], groups, math, compute;  // convolutions
     int mode;                                       // activations
-    int trans, epilogue, rows, columns, ld;        // of cuBLASLt
+    int trans, epilogue, rows, columns, ld, batch;  // of cuBLASLt
+    int64_t apart;
     const void* bias;
     void* stream;
     size_t most;
@@ -186,13 +191,16 @@ static int rank(const char* way, int count, int most, int* found, Performance* r
 
 #define CHECK_MEMORY(memory, size) \
     if (size < workspace || (workspace && !memory)) return 2000
+#define CHECK_ALIGNED(a, b, c) \
+    if (((uintptr_t)(a) | (uintptr_t)(b) | (uintptr_t)(c)) & 15) return 2001
 
 #define WAY(name, count, first, second, third, X, W, Y, XD, WD, YD)                               \
     int cudnnGetConvolution##name##WorkspaceSize(void* handle, Object* first, Object* second,     \
                                                  Object* g, Object* third, int algo,              \
                                                  size_t* size) {                                  \
         NOTE();                                                                                   \
-        (void)handle, (void)first, (void)second, (void)g, (void)third;                            \
+        (void)handle, (void)first, (void)second, (void)g;                                         \
+        if (without_last && third->n[1] > 1 && third->stride[1] == 1) return 3000;                \
         return *size = workspace, unsupported(#name, algo);                                       \
     }                                                                                             \
     int cudnnGetConvolution##name##Algorithm_v7(void* handle, Object* first, Object* second,      \
@@ -210,6 +218,7 @@ static int rank(const char* way, int count, int most, int* found, Performance* r
         const int status = note(__func__, more);                                                  \
         if (status) return status;                                                                \
         CHECK_MEMORY(memory, size);                                                               \
+        CHECK_ALIGNED(a, b, out);                                                                 \
         const int compute = g->compute == 1;                                                      \
         if (get(alpha, compute, 0) != 1 || get(beta, compute, 0) != 0) return 2000;               \
         if (unsupported(#name, algo)) return 3000;                                                \
@@ -244,6 +253,7 @@ int cudnnConvolutionBiasActivationForward(void* handle, const void* alpha, Objec
     const int status = note(__func__, more);
     if (status) return status;
     CHECK_MEMORY(memory, size);
+    CHECK_ALIGNED(x, w, y);
     (void)handle, (void)alpha;
     if (activation->mode == 5 && algo != 1) return 3000;
     const double added = get(alpha2, g->compute == 1, 0);
@@ -288,10 +298,16 @@ int cublasLtMatrixLayoutCreate(void** made, int dtype, uint64_t rows, uint64_t c
     o->dtype = dtype, o->rows = (int)rows, o->columns = (int)columns, o->ld = (int)ld;
     return 0;
 }
+int cublasLtMatrixLayoutSetAttribute(Object* o, int attribute, const void* value, size_t size) {
+    if (attribute == 5 && size == 4) return memcpy(&o->batch, value, 4), 0;
+    if (attribute == 6 && size == 8) return memcpy(&o->apart, value, 8), 0;
+    return 7;
+}
 int cublasLtMatrixLayoutDestroy(void* o) { return destroy(o); }
 int cublasLtMatmulPreferenceCreate(void** made) { return make(made); }
 int cublasLtMatmulPreferenceDestroy(void* o) { return destroy(o); }
 int cublasLtMatmulPreferenceSetAttribute(Object* o, int attribute, const void* value, size_t size) {
+    if (attribute >= 5 && attribute <= 8) return *(const uint32_t*)value == 16 && size == 4 ? 0 : 7;
     return attribute == 1 && size == 8 ? memcpy(&o->most, value, 8), 0 : 7;
 }
 typedef struct {
@@ -319,15 +335,71 @@ int cublasLtMatmul(void* handle, Object* o, const void* alpha, const void* a, Ob
     const int status = note(__func__, more);
     if (status) return status;
     CHECK_MEMORY(memory, size);
+    CHECK_ALIGNED(a, b, d);
     (void)handle, (void)alpha, (void)beta, (void)c, (void)cd;
-    if (algo[0] != 42 || o->trans != 1 || ad->rows != bd->rows) return 7;
-    for (int j = 0; j < dd->columns; ++j)
-        for (int i = 0; i < dd->rows; ++i) {
-            double sum = o->epilogue & 4 ? get(o->bias, dd->dtype, i) : 0;
-            for (int k = 0; k < ad->rows; ++k)
-                sum += get(a, ad->dtype, (long)i * ad->ld + k) * get(b, bd->dtype, (long)j * bd->ld + k);
-            if (o->epilogue & 2 && sum < 0) sum = 0;
-            put(d, dd->dtype, (long)j * dd->ld + i, sum);
-        }
+    const int terms = o->trans ? ad->rows : ad->columns;
+    if (algo[0] != 42 || terms != bd->rows) return 7;
+    const int batch = dd->batch ? dd->batch : 1;
+    for (int z = 0; z < batch; ++z)
+        for (int j = 0; j < dd->columns; ++j)
+            for (int i = 0; i < dd->rows; ++i) {
+                double sum = o->epilogue & 4 ? get(o->bias, dd->dtype, i) : 0;
+                for (int k = 0; k < terms; ++k) {
+                    const long left = o->trans ? (long)i * ad->ld + k : (long)k * ad->ld + i;
+                    sum += get(a, ad->dtype, z * ad->apart + left) *
+                           get(b, bd->dtype, z * bd->apart + (long)j * bd->ld + k);
+                }
+                if (o->epilogue & 2 && sum < 0) sum = 0;
+                put(d, dd->dtype, z * dd->apart + (long)j * dd->ld + i, sum);
+            }
     return 0;
+}
+
+static void* context;
+static char types[64];
+
+void parameters(const char* of_kernels) { snprintf(types, sizeof types, "%s", of_kernels); }
+void leave(void) { context = NULL; }
+
+int cuDeviceGet(int* device, int index) { return *device = 100 + index, 0; }
+int cuDevicePrimaryCtxRetain(void** made, int device) {
+    NOTE();
+    return *made = (void*)(long)device, 0;
+}
+int cuCtxGetCurrent(void** found) { return *found = context, 0; }
+int cuCtxSetCurrent(void* given) { return context = given, 0; }
+int cuModuleLoadData(void** module, const char* image) {
+    char more[64];
+    snprintf(more, sizeof more, " %s", image);
+    return *module = (void*)7, note(__func__, more);
+}
+int cuModuleGetFunction(void** function, void* module, const char* name) {
+    char more[64];
+    snprintf(more, sizeof more, " %s", name);
+    return *function = (char*)module + 1, note(__func__, more);
+}
+int cuFuncSetAttribute(void* function, int attribute, int value) {
+    char more[64];
+    snprintf(more, sizeof more, " %ld %d %d", (long)function, attribute, value);
+    return note(__func__, more);
+}
+int cuGetErrorString(int status, const char** words) {
+    static char text[64];
+    snprintf(text, sizeof text, "error %d", status);
+    return *words = text, 0;
+}
+int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                   unsigned bz, unsigned shared, void* stream, void** given, void** extra) {
+    char more[256];
+    int n = snprintf(more, sizeof more, " %ld of %u %u %u by %u %u %u, %u on %ld:", (long)function, gx,
+                     gy, gz, bx, by, bz, shared, (long)stream);
+    if (!context || extra) return 201;
+    for (const char* type = types; *type; ++type, ++given) {
+        if (!*given) return 1;
+        if (*type == 'p') n += snprintf(more + n, sizeof more - n, " %ld", *(long*)*given);
+        if (*type == 'i') n += snprintf(more + n, sizeof more - n, " %d", *(int*)*given);
+        if (*type == 'f') n += snprintf(more + n, sizeof more - n, " %g", *(float*)*given);
+        if (*type == 'd') n += snprintf(more + n, sizeof more - n, " %g", *(double*)*given);
+    }
+    return *given ? 1 : note(__func__, more);
 }

@@ -3,13 +3,9 @@ computes by plain loops, writes down its calls and fails where it is told to."""
 
 import ctypes
 import gc
-import subprocess
-import sys
+import pickle
+import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from functools import cache
-from itertools import islice
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,83 +15,21 @@ from torch import nn
 
 import ai3
 from ai3.errors import UnsupportedAlgorithmError
-from ai3.platforms import platform_of, register, unregister
+from ai3.platforms import platform_of
 from ai3.platforms.cuda import own
 from ai3.platforms.cuda.cublas import CublasLt
 from ai3.platforms.cuda.cudnn import Cudnn
 from ai3.platforms.cuda.libraries import loaded
-from ai3.platforms.cuda.platform import Cuda
-from ai3.platforms.platform import Replayed, Stopwatch
-from bench.gpu import checks
-from test.platforms import device
+from ai3.torch import device_tuning
+from test.platforms import stand_in
+from test.platforms.stand_in import OnMirror, calls, library
 from test.platforms.test_platforms import CONVOLUTIONS, close, swap_all, trained
-
-SOURCE = Path(__file__).with_name("stand_in.c")
-
-
-@cache
-def library() -> ctypes.CDLL:
-    made = device.built(SOURCE, ["-std=gnu17", "-O1", "-fPIC", "-shared"], compiler="cc")
-    found = ctypes.CDLL(str(made))
-    found.calls.restype = ctypes.c_char_p
-    found.need.argtypes = [ctypes.c_size_t]
-    return found
-
-
-def calls(*names: str) -> list[str]:
-    lines = library().calls().decode().splitlines()
-    return [line for line in lines if not names or line.split()[0] in names]
-
-
-class OnMirror(Cuda):
-    """The platform on devices whose memory is the CPU's."""
-
-    name = "cuda on mirrors"
-    device = "mirror"
-    tf32 = False
-    strict = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.__dict__["cudnn"] = Cudnn(library(), self.stream)
-        self.__dict__["cublas"] = CublasLt(library(), self.stream)
-
-    def missing(self) -> str:
-        return ""
-
-    def stream(self, index: int) -> int:
-        return 7 + index
-
-    def current_device(self) -> int:
-        return int(torch.mirror.current_device())  # type: ignore[attr-defined]
-
-    def guard(self, device: Any) -> AbstractContextManager[Any]:
-        return mirrors.guard(device)
-
-    def is_current(self, device: Any) -> bool:
-        return self.current_device() == device.index
-
-    def settings(self) -> Any:
-        return (self.tf32, self.tf32, self.strict)
-
-    def stopwatch(self, device: Any) -> Stopwatch:
-        return Stopwatch(lambda: None)
-
-    def replayable(self, run: Replayed, inputs: Any) -> Replayed:
-        return run
-
-
-mirrors = device.Mirror()
 
 
 @pytest.fixture
 def cuda() -> Iterator[OnMirror]:
-    library().forget()
-    with device.available():
-        platform = OnMirror()
-        register(platform)
+    with stand_in.available() as platform:
         yield platform
-        unregister(platform.name)
 
 
 def conv(*arguments: Any, **more: Any) -> nn.Conv2d:
@@ -243,15 +177,34 @@ def test_failures_are_told(cuda: OnMirror, function: str, status: int) -> None:
 
 
 def test_workspace_under_a_limit(cuda: OnMirror) -> None:
-    cuda.workspace_limit = 1000
     library().need(1001)
     module = conv(3, 4, 3)
-    ai3.swap_conv2d(module, "implicit precomp gemm")
     x = torch.randn(1, 3, 6, 5, device="mirror:1")
-    with pytest.raises(ValueError, match="it needs 1001 bytes of workspace, and 1000 are allowed"):
-        module(x)
-    cuda.workspace_limit = 1001
+    told = "it needs 1001 bytes of workspace, and 1000 are allowed"
+    with pytest.raises(UnsupportedAlgorithmError, match=told):
+        ai3.swap_conv2d(module, "implicit precomp gemm", x.shape, memory=1000)
+    assert type(module) is nn.Conv2d
+    ai3.swap_conv2d(module, "implicit precomp gemm", memory=1000)  # no shape is known yet
+    compiled = torch.compile(module, backend="eager", fullgraph=True)
+    for run in (module, compiled):
+        with pytest.raises((ValueError, RuntimeError), match=told):
+            run(x)
+    ai3.swap_conv2d(module, "implicit precomp gemm", x.shape, memory=1001)
     assert module(x).shape == (1, 4, 4, 3)
+    algos = {"conv2d": "implicit precomp gemm"}
+    with pytest.raises(UnsupportedAlgorithmError, match=told):
+        ai3.swap_backend(module, algos, x.shape, memory=1000)
+    model = ai3.swap_backend(module, algos, x.shape, memory=1001)
+    assert pickle.loads(pickle.dumps(model))(x).shape == (1, 4, 4, 3)
+    # "default" takes what does with less: torch's own.
+    ai3.swap_conv2d(module, memory=1000)
+    library().forget()
+    library().need(1001)
+    assert module(x).shape == (1, 4, 4, 3) and not calls("cudnnConvolutionForward")
+    with pytest.raises(ValueError, match="memory is a number of bytes, not -1"):
+        ai3.swap_conv2d(module, memory=-1)
+    with pytest.raises(ValueError, match="memory bounds the workspaces of modules on a device"):
+        ai3.swap_conv2d(nn.Conv2d(3, 4, 3), memory=1000)
 
 
 def test_float32_is_float32_unless_torch_permits_tf32(cuda: OnMirror) -> None:
@@ -342,25 +295,278 @@ def test_streams_are_torchs(cuda: OnMirror) -> None:
         assert calls("cudnnConvolutionForward") == [f"cudnnConvolutionForward 2 on {stream}"]
 
 
-@pytest.mark.parametrize("name", checks.ANYWHERE)
-def test_the_checks_that_a_gpu_is_for(
-    cuda: OnMirror, monkeypatch: pytest.MonkeyPatch, name: str
+@pytest.mark.parametrize("name", ["direct", "smm", "winograd f4"])
+def test_our_kernels_run_by_name(cuda: OnMirror, name: str) -> None:
+    module = conv(3, 4, 3, padding=1)
+    x = torch.randn(2, 3, 6, 5, device="mirror:1")
+    expected = trained(module, x)
+    module.zero_grad()
+    chosen = ai3.Conv2dAlgorithms(name, grad_input=name, grad_weight="direct")
+    ai3.swap_conv2d(module, chosen, x.shape)
+    library().forget()
+    close(trained(module, x), expected)
+    assert not [line for line in calls() if "Convolution" in line]
+
+
+def test_winograd_is_ours_where_cudnn_has_none(cuda: OnMirror) -> None:
+    library().refuse(b"Forward 6")
+    library().refuse(b"Forward 7")
+    module = conv(3, 4, 3, padding=1)
+    x = torch.randn(1, 3, 6, 5, device="mirror:1")
+    expected = module(x).detach()
+    ai3.swap_conv2d(module, "winograd")
+    close([module(x).detach().cpu()], [expected.cpu()])
+    assert not calls("cudnnConvolutionForward")
+    model = ai3.swap_backend(nn.Sequential(module), {"conv2d": "winograd"})
+    assert model.report(x, repeat=1).nodes[0].algorithm == "winograd f4"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "batch"),
+    [
+        ((3, 5), (5, 4), 1),
+        ((2, 6, 3, 5), (5, 4), 1),
+        ((2, 6, 3, 5), (2, 6, 5, 4), 12),
+        ((3, 5), (7, 5, 4), 7),
+        ((1, 3, 5), (7, 5, 4), 7),
+        ((2, 1, 3, 5), (2, 6, 5, 4), 0),
+        ((5,), (5, 4), 0),
+    ],
+)
+def test_products_of_matrices(
+    cuda: OnMirror, a: tuple[int, ...], b: tuple[int, ...], batch: int
 ) -> None:
-    """Here without our kernels, which are not for these devices."""
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return x @ y
+
+    x, y = torch.randn(a), torch.randn(b)
+    model = ai3.swap_backend(nn.Sequential(nn.Linear(1, 1)).to("mirror"))
+    net = Net()
+    net.some = nn.Parameter(torch.zeros(1, device="mirror"))
+    model = ai3.swap_backend(net, None, [a, b])
+    library().forget()
+    found = model(x.to("mirror"), y.to("mirror"))
+    torch.testing.assert_close(found.cpu(), x @ y, rtol=1e-4, atol=1e-4)
+    assert len(calls("cublasLtMatmul")) == (batch > 0)
+
+
+def test_addresses_are_multiples_of_what_libraries_want(cuda: OnMirror) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 3)).to("mirror:1")
+    x = torch.randn(2 * 3 * 6 * 6 + 1)[1:].view(2, 3, 6, 6)
+    expected = net.cpu()(x)
+    net.to("mirror:1")
+    parameter = torch.zeros(4 * 3 * 3 * 3 + 1, device="mirror:1")[1:].view(4, 3, 3, 3)
+    parameter.copy_(net[0].weight.detach())
+    net[0].weight.data = parameter
+    moved = torch.zeros(x.numel() + 1, device="mirror:1")[1:].view(x.shape).copy_(x)
+    assert moved.data_ptr() % 16 and net[0].weight.data_ptr() % 16
+    ai3.swap(net, {"conv2d": "gemm", "linear": "cublas"})
+    close([net(moved).detach().cpu()], [expected.detach()])
+    assert calls("cudnnConvolutionForward", "cublasLtMatmul")
+    with torch.no_grad():
+        net[0].weight.mul_(2)
+    again = net[0](moved).detach().cpu()
+    net.cpu()
+    close([again], [nn.functional.conv2d(x, net[0].weight, net[0].bias).detach()])
+
+
+def test_default_is_the_next_where_the_first_refuses(cuda: OnMirror) -> None:
+    library().fail(b"cublasLtMatmulAlgoGetHeuristic", 15)
+    linear, x = nn.Linear(5, 3, device="mirror"), torch.randn(2, 5, device="mirror")
+    ai3.swap(linear, {"linear": "default"})
+    assert linear(x).shape == (2, 3) and not calls("cublasLtMatmul")
+
+
+def test_threads_take_over_handles(cuda: OnMirror) -> None:
+    module, x = conv(3, 4, 3), torch.randn(1, 3, 6, 5, device="mirror:1")
+    ai3.swap_conv2d(module, "gemm")
+    for _ in range(4):
+        thread = threading.Thread(target=module, args=(x,))
+        thread.start()
+        thread.join()
+    assert len(calls("cudnnConvolutionForward")) == 4 and len(calls("cudnnCreate")) == 1
+
+
+def test_channels_last_where_cudnn_has_it_alone(cuda: OnMirror) -> None:
+    module = conv(3, 4, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(1, 3, 6, 5, device="mirror:1").contiguous(memory_format=torch.channels_last)
+    expected = module(x).detach()
+    ai3.swap_conv2d(module, "gemm")
+    assert module(x).is_contiguous(memory_format=torch.channels_last)
+    library().refuse_last()
+    fresh = conv(3, 4, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fresh.load_state_dict(module.state_dict())
+    cuda.__dict__["_own"] = None
+    ai3.swap_conv2d(fresh, "gemm")
+    close([fresh(x).detach().cpu()], [expected.cpu()])
+
+
+@pytest.mark.parametrize("first", ["inference", "training"])
+def test_inference_mode_and_training_take_turns(cuda: OnMirror, first: str) -> None:
+    net = nn.Sequential(conv(3, 4, 3, padding=1)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(1, 3, 6, 5, device="mirror:1")
+    ai3.swap_conv2d(net, "gemm")
+    for mode in [first, *({"inference", "training"} - {first}), first]:
+        if mode == "inference":
+            with torch.inference_mode():
+                net(x)
+        else:
+            net(x).sum().backward()
+
+
+def test_default_goes_by_what_was_measured(
+    cuda: OnMirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AI3_CACHE_DIR", str(tmp_path))
+    times = {"fft": 1e-4, "direct": 2e-4}
+    sampled: list[str] = []
+
+    def sample(task: Any, name: str) -> Any:
+        sampled.append(name)
+        return lambda: times.get(name, 1e-3)
+
+    monkeypatch.setattr(device_tuning, "_sampled", sample)
+    net = nn.Sequential(conv(3, 4, 3), nn.BatchNorm2d(4, device="mirror:1"), conv(4, 4, 3)).eval()
+    x = torch.randn(1, 3, 9, 8, device="mirror:1")
+    tuned = ai3.tune(net, x, seconds=5)
+    assert {each.forward for each in tuned.values()} == {"fft"} and tuned.measured == 2
+    assert set(sampled) == set(cuda.algorithms("conv2d"))
+    ai3.swap_conv2d(net)
+    library().forget()
+    net(x)
+    assert [line.split()[1] for line in calls("cudnnConvolutionForward")] == ["4", "4"]
+    model = ai3.swap_backend(net)
+    assert {n.algorithm for n in model.report(x, repeat=1).nodes if n.op == "conv2d"} == {
+        "fft: whole"
+    }
+    # What was measured is of this machine, problem and settings alone.
+    assert ai3.tune(net, x, seconds=5).known == 2
+    library().forget()
+    net(torch.cat([x, x]))
+    cuda.tf32 = True
+    net(x)
+    assert {line.split()[1] for line in calls("cudnnConvolutionForward")} == {"7"}
+    cuda.tf32 = False
+    ai3.tuning.clear()
+    library().forget()
+    ai3.restore(net)
+    ai3.swap_conv2d(net)
+    net(x)
+    assert {line.split()[1] for line in calls("cudnnConvolutionForward")} == {"7"}
+    with pytest.raises(ValueError, match="the network is on mirror:1, and budgets are for"):
+        ai3.tune(net, x, memory=1)
+
+
+def test_algorithms_race_on_the_device(
+    cuda: OnMirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AI3_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(own, "algorithms_of", lambda platform: {})
-    every = checks.cases
-    monkeypatch.setattr(checks, "cases", lambda place: islice(every(place), 0, 1200, 37))
-    place = checks.Place(cuda, "mirror:1", inf)
-    with cuda.guard(torch.device("mirror:1")):
-        checks.ANYWHERE[name](place)
-    assert place.tried and not place.faults
+    net = nn.Sequential(conv(3, 4, 3, padding=1))
+    x = torch.randn(2, 3, 6, 5, device="mirror:1")
+    tuned = ai3.tune(net, x, seconds=1, gradients=True)
+    (chosen,) = tuned.values()
+    assert chosen.forward in cuda.algorithms("conv2d")
+    assert chosen.grad_input in cuda.algorithms("conv2d_grad_input")
+    assert chosen.grad_weight in cuda.algorithms("conv2d_grad_weight")
+    assert tuned.measured == 3
+    expected = trained(net, x)
+    net.zero_grad()
+    ai3.swap_conv2d(net, tuned)
+    close(trained(net, x), expected)
 
 
-def test_without_a_gpu_they_say_so() -> None:
-    if torch.version.cuda is not None:
-        pytest.skip("this torch may have one")
-    for module in ("bench.gpu.test", "bench.gpu.bench"):
-        ran = subprocess.run(
-            [sys.executable, "-m", module], capture_output=True, text=True, cwd=SOURCE.parents[2]
-        )
-        assert ran.returncode == 2 and "needs a GPU: this torch" in ran.stderr
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            "The NVIDIA driver on your system is too old (found version 11040). Please update",
+            "torch cannot use a GPU: The NVIDIA driver on your system is too old (found version "
+            "11040)",
+        ),
+        (None, "torch finds no GPU"),
+    ],
+)
+def test_a_driver_that_is_too_old(
+    monkeypatch: pytest.MonkeyPatch, error: str | None, told: str
+) -> None:
+    def init() -> None:
+        if error is not None:
+            raise RuntimeError(error)
+
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    rows = {row.name: row for row in ai3.platforms()}
+    assert {rows[name].reason for name in ("cuda", "cudnn", "cublas", "triton")} == {told}
+
+
+def test_no_room_for_a_workspace(cuda: OnMirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, x = conv(3, 4, 3), torch.randn(1, 3, 6, 5, device="mirror:1")
+    ai3.swap_conv2d(module, "gemm")
+    model = ai3.swap_backend(nn.Sequential(module), {"conv2d": "gemm"})
+    empty = torch.empty
+
+    def full(*size: Any, dtype: Any = None, **more: Any) -> torch.Tensor:
+        if dtype is torch.uint8:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate much")
+        return empty(*size, dtype=dtype, **more)
+
+    monkeypatch.setattr(torch, "empty", full)
+    for run in (module, model):
+        with pytest.raises(
+            torch.OutOfMemoryError, match="conv2d by 'gemm': mirror:1 has no room for a workspace"
+        ):
+            run(x)
+    monkeypatch.undo()
+    assert module(x).shape == model(x).shape == (1, 4, 4, 3)
+
+
+def test_networks_on_several_devices(cuda: OnMirror) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 3))
+    x = torch.randn(2, 3, 9, 8)
+    expected = trained(net, x)
+    net.zero_grad()
+    net[0].to("mirror:0")
+    net[1].to("mirror:1")
+    ai3.swap_conv2d(net, "gemm")
+    net[1].register_forward_pre_hook(lambda _, given: given[0].to("mirror:1"))
+    # Going back from one to the other takes events, which these devices have not.
+    with torch.no_grad():
+        close([net(x.to("mirror:0")).cpu()], expected[:1])
+    ran = calls("cudnnConvolutionForward")
+    assert [line.split("on ")[1] for line in ran] == ["7", "8"]
+
+
+def test_distributed_training(cuda: OnMirror) -> None:
+    from torch import distributed
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    handed = 0
+
+    def alone(state: Any, bucket: distributed.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        nonlocal handed
+        handed += 1
+        future = torch.futures.Future[torch.Tensor]()
+        future.set_result(bucket.buffer())
+        return future
+
+    net, x = nn.Sequential(conv(3, 4, 3), conv(4, 2, 1)), torch.randn(1, 3, 6, 5)
+    x = x.to("mirror:1")
+    expected = trained(net, x)
+    net.zero_grad()
+    ai3.swap_conv2d(net, "gemm")
+    distributed.init_process_group("cpu:fake,mirror:fake", rank=0, world_size=2, store=FakeStore())
+    try:
+        with cuda.guard(torch.device("mirror:1")):
+            parallel = nn.parallel.DistributedDataParallel(net)
+            parallel.register_comm_hook(None, alone)
+            library().forget()
+            found = trained(parallel, x)
+    finally:
+        distributed.destroy_process_group()
+    close(found, expected)
+    assert handed == 1
+    assert len(calls("cudnnConvolutionForward")) == 2
+    assert len(calls("cudnnConvolutionBackwardFilter")) == 2

@@ -67,7 +67,7 @@ def test_computes_what_the_reference_does(
         tried = Tried.of(case, *WAYS[(turn + i) % len(WAYS)])
         task = tried.task()
         known = PLATFORM.algorithms(case.op)[algorithm]
-        if task.refusal(algorithm) or (known.cost(task._problem) > SLOW and not everything):
+        if task.refusal(algorithm) or (known.cost(task.problem) > SLOW and not everything):
             continue
         metal.LAUNCHED.clear()
         planned, result = tried.run(algorithm)
@@ -259,5 +259,5 @@ def test_a_missing_barrier_gives_wrong_numbers() -> None:
 
 def test_geometry_of_a_transposed_convolution_is_that_of_its_flipped_kernel() -> None:
     task = Tried.of(TRANSPOSED["dilated"]).task()
-    g = geometry(task._problem)
+    g = geometry(task.problem)
     assert (g.IC, g.OC, g.pad_top, g.pad_left, g.flipped) == (3, 2, 3, 2, True)

@@ -246,7 +246,7 @@ def test_the_operators_pass_opcheck(mirror: Mirror) -> None:
     x, w = (
         torch.randn(s, device="mirror", requires_grad=True) for s in ((2, 3, 6, 7), (4, 3, 3, 3))
     )
-    config = ([1, 1], [1, 1, 1, 1], [1, 1], 1, "zeros", "columns", "default", "default")
+    config = ([1, 1], [1, 1, 1, 1], [1, 1], 1, "zeros", None, "columns", "default", "default")
     from ai3.torch import operators  # noqa: F401
 
     torch.library.opcheck(

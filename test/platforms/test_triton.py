@@ -23,12 +23,16 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 class Interpreted(Platform):
     name = "interpreted"
     device = "cpu"
+    driver = None
 
     def missing(self) -> str:
         return ""
 
     def settings(self) -> Any:
         return (False, False, False)
+
+    def current_device(self) -> int:
+        return 0
 
     def make_algorithms(self) -> dict[str, list[Algorithm]]:
         return own.algorithms_of(self)
@@ -114,7 +118,7 @@ def test_epilogues(name: str, activation: str) -> None:
 
 def test_winograd_takes_what_it_says() -> None:
     taken = Case("conv2d", ((2, 5, 9, 11),), ((7, 5, 3, 3), (7,)), {"padding": (2, 1)})
-    for dtype in ("float32", "float64"):
+    for dtype in DTYPES:
         for layout in ("dense", "channels_last"):
             assert check(taken, "winograd", dtype, layout)
     back = Case(

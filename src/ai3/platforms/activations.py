@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ai3.platforms.epilogue import activation_of, has_residual
-from ai3.platforms.platform import Run
+from ai3.platforms.epilogue import activation_of, has_residual, program_of
+from ai3.platforms.platform import Platform, Run
 from ai3.problem import Problem
 
 IN_PLACE: dict[str, Callable[[Tensor, float], Any]] = {
@@ -27,15 +27,18 @@ IN_PLACE: dict[str, Callable[[Tensor, float], Any]] = {
 """By the core's name; the number is the activation's parameter, where it has one."""
 
 
-def after(run: Run, problem: Problem) -> Run:
+def after(platform: Platform, run: Run, problem: Problem) -> Run:
     """What does the problem by a run of that without its epilogue."""
     added = has_residual(problem)
     activate = IN_PLACE.get(activation_of(problem))
     parameter = float(problem.attributes.get("activation_parameter") or 0.0)
+    program = program_of(problem)
 
     def whole(inputs: Sequence[Any], output: Any, workspace: Any) -> Any:
         made = run(inputs[:1], output, workspace)
         output = made if output is None else output
+        if platform.elementwise(program, [output, *inputs[1:]], output) is not None:
+            return output
         if added:
             output.add_(inputs[1])
         if activate is not None:

@@ -16,3 +16,14 @@ def activation_of(problem: Problem) -> str:
 
 def has_epilogue(problem: Problem) -> bool:
     return has_residual(problem) or activation_of(problem) != "none"
+
+
+def program_of(problem: Problem) -> str:
+    """The same as a program of `pointwise` on the result without it and on the second input."""
+    made = ["add(x0, x1)"] if has_residual(problem) else []
+    if (activation := activation_of(problem)) != "none":
+        operands = ["t0" if made else "x0"]
+        if activation in ("leaky_relu", "elu"):
+            operands.append(repr(float(problem.attributes.get("activation_parameter") or 0.0)))
+        made.append(f"{activation}({', '.join(operands)})")
+    return "; ".join(made)

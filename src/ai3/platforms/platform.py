@@ -51,7 +51,12 @@ class Algorithm:
         those that will come."""
         return ""
 
+    def takes(self, problem: Problem) -> bool:
+        """Whether it takes images in the layout that they have there."""
+        return problem.output_layout in self.layouts
+
     def workspace_bytes(self, problem: Problem) -> int:
+        """At most the problem's `memory` where it has a choice."""
         return 0
 
     def cost(self, problem: Problem) -> float:
@@ -74,6 +79,11 @@ class Algorithm:
     def plan(self, problem: Problem, weights: Sequence[Any]) -> Run:
         """What computes it with these weights, whose elements may change between runs."""
         raise NotImplementedError
+
+
+def too_much(needed: int, memory: int) -> str:
+    """Why a workspace is refused, as a clause."""
+    return f"it needs {needed} bytes of workspace, and {memory} are allowed"
 
 
 class Stopwatch:
@@ -99,8 +109,8 @@ class Platform(ABC):
     device: ClassVar[str]
     """torch's type of the devices."""
 
-    workspace_limit: int | None = None
-    """Bytes that one call's workspace may take; more is refused."""
+    alignment: ClassVar[int] = 1
+    """Bytes of which the addresses of tensors are to be multiples."""
 
     def __init__(self) -> None:
         self._own: dict[str, dict[str, Algorithm]] | None = None
@@ -143,8 +153,17 @@ class Platform(ABC):
         """What does the same again for other tensors like these, with less work of the CPU's."""
         return run
 
+    def name_of(self, device: Any = None) -> str:
+        """The model of a device, or of the current one, on which measured times depend."""
+        return self.device
+
+    def elementwise(self, program: str, inputs: Sequence[Any], output: Any = None) -> Any:
+        """The result of a program of `pointwise` by one kernel, in the memory of `output` where
+        that is given; None where the platform has no kernel for it."""
+        return None
+
     def version(self) -> str:
-        """Of what measurements depend on."""
+        """Of the libraries, on which measured times depend."""
         return ""
 
     def algorithms(self, op: str) -> Mapping[str, Algorithm]:

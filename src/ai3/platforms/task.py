@@ -10,7 +10,8 @@ import torch
 
 from ai3 import _core
 from ai3.platforms import activations, borders, epilogue, no_such
-from ai3.platforms.platform import CHOOSING, Algorithm, Platform, Run
+from ai3.platforms import measured as measured_times
+from ai3.platforms.platform import CHOOSING, Algorithm, Platform, Run, too_much
 from ai3.problem import Problem
 
 IMAGES = ("conv2d", "conv2d_grad_input", "conv2d_grad_weight", "conv_transpose2d")
@@ -51,7 +52,7 @@ class Task:
     `ai3._core.problem` does.
 
     `certain` says that these are the shapes that will come, and no stand-ins for some that are not
-    known.
+    known; `memory` is the bytes that a workspace may have.
     """
 
     def __init__(
@@ -63,8 +64,9 @@ class Task:
         attributes: Mapping[str, Any],
         *,
         certain: bool = True,
+        memory: int | None = None,
     ) -> None:
-        self.platform, self.op, self.certain = platform, op, certain
+        self.platform, self.op, self.certain, self.memory = platform, op, certain, memory
         self.inputs = tuple(map(_batched, inputs) if op in IMAGES else inputs)
         self.made_batched = self.inputs[0] is not inputs[0]
         self.weights, self.attributes = tuple(weights), dict(attributes)
@@ -93,8 +95,9 @@ class Task:
         return 0 if isinstance(found, str) else found.workspace_bytes(self._given(found))
 
     def ranking(self) -> list[tuple[str, float]]:
-        """The algorithms that can do it and have a cost, the least first."""
-        return self.platform.ranking(self._problem)
+        """The algorithms that can do it, the least cost first: before those that have one, whatever
+        was measured, in seconds."""
+        return self._ranking
 
     def fusible(self, algorithm: str) -> bool:
         """Always: torch does after an algorithm what that does not fuse."""
@@ -103,8 +106,8 @@ class Task:
     def layout_for(self, algorithm: str) -> str:
         """That in which the algorithm takes the images, and weights of four dimensions."""
         found = self._find(algorithm)
-        known = not isinstance(found, str) and self._problem.output_layout in found.layouts
-        return self._problem.output_layout if known else "dense"
+        known = not isinstance(found, str) and found.takes(self.problem)
+        return self.problem.output_layout if known else "dense"
 
     def plan(self, algorithm: str, weights: Sequence[Any]) -> Planned:
         """Raises ValueError where the algorithm refuses."""
@@ -114,7 +117,7 @@ class Task:
             raise ValueError(
                 f"{self.op}: '{algorithm}' cannot do this on {self.platform.device}: {reason}"
             )
-        problem, given = self._problem, self._given(found)
+        problem, given = self.problem, self._given(found)
         made = found.plan(given, weights)
         run: Run = made
         empty = any(0 in array.shape for array in self.inputs)
@@ -123,7 +126,7 @@ class Task:
         if given.attributes.get("padding") != problem.attributes.get("padding"):
             run = borders.around(run, problem, FORMATS[given.output_layout])
         if epilogue.has_epilogue(problem) and not epilogue.has_epilogue(given):
-            run = activations.after(run, problem)
+            run = activations.after(self.platform, run, problem)
         return Planned(
             run,
             found.stands_for(given),
@@ -135,14 +138,28 @@ class Task:
         )
 
     @cached_property
-    def _problem(self) -> Problem:
+    def _ranking(self) -> list[tuple[str, float]]:
+        algorithms = self.platform.algorithms(self.op)
+        measured = measured_times.seconds_of(self.platform, self.problem)
+        known = sorted((seconds, name) for name, seconds in measured.items() if name in algorithms)
+        others = [pair for pair in self.platform.ranking(self.problem) if pair[0] not in measured]
+        ranking = [*((name, seconds) for seconds, name in known), *others]
+        return [pair for pair in ranking if not self._refusal(algorithms[pair[0]])]
+
+    @property
+    def key(self) -> str:
+        """That under which measured times of the problem are kept."""
+        return measured_times.key_of(self.platform, self.problem)
+
+    @cached_property
+    def problem(self) -> Problem:
         return self._as_problem(self.output.layout)
 
     def _as_problem(self, layout: str) -> Problem:
         inputs = tuple(replace(array, layout=layout) for array in self.inputs)
         output = replace(self.output, layout=layout)
         described = (self.op, inputs, self.weights, output, self.attributes, 1)
-        return Problem(described, self.platform.device)
+        return Problem(described, self.platform.device, self.memory)
 
     def _find(self, name: str) -> Algorithm | str:
         """The algorithm, or why there is none."""
@@ -161,18 +178,15 @@ class Task:
         reason = algorithm.refusal(given)
         if reason or not self.certain:
             return reason
-        limit = self.platform.workspace_limit
         reason = algorithm.probe(given)
-        if reason or limit is None:
+        if reason or self.memory is None:
             return reason
         needed = algorithm.workspace_bytes(given)
-        if needed <= limit:
-            return ""
-        return f"it needs {needed} bytes of workspace, and {limit} are allowed"
+        return "" if needed <= self.memory else too_much(needed, self.memory)
 
     def _given(self, algorithm: Algorithm) -> Problem:
         """The problem as the algorithm gets it."""
-        problem = self._problem
+        problem = self.problem
         inputs, attributes = list(self.inputs), dict(self.attributes)
         if borders.has_borders(problem) and not algorithm.pads(problem):
             size = borders.padded_size(problem)
@@ -187,7 +201,7 @@ class Task:
         layout = self.layout_for(algorithm.name)
         if (tuple(inputs), attributes) == (self.inputs, self.attributes):
             return problem if layout == problem.output_layout else self._as_problem(layout)
-        plain = Task(self.platform, self.op, inputs, self.weights, attributes)
+        plain = Task(self.platform, self.op, inputs, self.weights, attributes, memory=self.memory)
         return plain._as_problem(layout)
 
 

@@ -117,7 +117,7 @@ def _with_gradients(graph: fx.GraphModule, algorithm: Any) -> Callable[..., Any]
             vertical, horizontal = (0, 0) if padding == "valid" else _pair(padding)
             border = (vertical, vertical, horizontal, horizontal)
         algorithms = (algorithm, "default", "default")
-        config: Config = (_pair(stride), border, dilation, groups, "zeros", *algorithms)
+        config: Config = (_pair(stride), border, dilation, groups, "zeros", None, *algorithms)
         return operators.conv2d(input, weight, bias, config)
 
     swapped = fx.GraphModule(graph, fx.Graph())

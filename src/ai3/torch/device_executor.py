@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from threading import Lock
 from typing import Any, TypeAlias
 
@@ -18,8 +17,8 @@ from ai3.graph.specialize import specialize
 from ai3.graph.weights import WeightStore
 from ai3.platforms.platform import Platform
 from ai3.platforms.task import FORMATS, Array, Task
-from ai3.torch.device_layer import in_format
-from ai3.torch.functions import FUNCTIONS
+from ai3.torch.device_layer import in_format, workspace_of
+from ai3.torch.functions import FUNCTIONS, program_for
 
 OWN = "torch"
 """The algorithm of what torch's own functions compute."""
@@ -29,11 +28,13 @@ Step: TypeAlias = Callable[[list[Tensor]], Tensor]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a graph runs: the device, and the dtype in which values of float32 are held there."""
+    """Where a graph runs: the device, the dtype in which values of float32 are held there, and the
+    bytes that the workspace of a step may have."""
 
     platform: Platform
     device: torch.device
     dtype: torch.dtype
+    memory: int | None = None
 
     @property
     def layout(self) -> str:
@@ -122,13 +123,13 @@ def _planned(
     task, reason = None, ""
     for name in names:
         if name == "default" and not platform.algorithms(node.op):
-            return partial(_by_torch, FUNCTIONS[node.op], weights, node.attributes), OWN
+            return _by_function(node, weights, place), OWN
         task = task or _task(graph, node, place)
         refusal = task.refusal(name)
         if not refusal:
             return _by_algorithm(task, name, weights, place), task.resolve(name)
         if name == "default":
-            return partial(_by_torch, FUNCTIONS[node.op], weights, node.attributes), OWN
+            return _by_function(node, weights, place), OWN
         reason = reason or refusal
     return reason
 
@@ -142,26 +143,32 @@ def _task(graph: Graph, node: Node, place: Place) -> Task:
     weights = [
         w if w is None else Array(place.name_of(w.dtype.name), w.shape) for w in node.weights
     ]
-    return Task(place.platform, node.op, inputs, weights, node.attributes)
+    return Task(place.platform, node.op, inputs, weights, node.attributes, memory=place.memory)
 
 
-def _by_torch(
-    function: Any, weights: Sequence[Tensor | None], attributes: Any, inputs: list[Tensor]
-) -> Tensor:
-    result: Tensor = function(inputs, weights, attributes)
-    return result
+def _by_function(node: Node, weights: Sequence[Tensor | None], place: Place) -> Step:
+    """A program by the platform's own kernel, where it has one, and all else by torch."""
+    function, attributes = FUNCTIONS[node.op], node.attributes
+    program = program_for(node.op, attributes)
+
+    def step(inputs: list[Tensor]) -> Tensor:
+        made = None if program is None else place.platform.elementwise(program, inputs)
+        return function(inputs, weights, attributes) if made is None else made
+
+    return step
 
 
 def _by_algorithm(task: Task, name: str, weights: Sequence[Tensor | None], place: Place) -> Step:
-    memory = FORMATS[task.layout_for(name)]
-    planned = task.plan(name, [w if w is None else in_format(w, memory) for w in weights])
+    memory, alignment = FORMATS[task.layout_for(name)], place.platform.alignment
+    held = [w if w is None else in_format(w, memory, alignment) for w in weights]
+    planned = task.plan(name, held)
     shape, dtype = planned.output.shape, getattr(torch, planned.output.dtype)
     of_output, bytes = FORMATS[planned.output.layout], planned.workspace_bytes
-    batched = task.made_batched
+    batched, what = task.made_batched, f"{task.op} by '{planned.algorithm}'"
 
     def step(inputs: list[Tensor]) -> Tensor:
-        given = [in_format(x[None] if batched else x, memory) for x in inputs]
-        workspace = torch.empty(bytes, dtype=torch.uint8, device=place.device) if bytes else None
+        given = [in_format(x[None] if batched else x, memory, alignment) for x in inputs]
+        workspace = workspace_of(bytes, place.device, what)
         if planned.allocates:
             made: Tensor = planned.run(given, None, workspace)
         else:

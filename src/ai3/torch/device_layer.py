@@ -24,8 +24,16 @@ class Call:
     frozen, when `stamp` has moved.
     """
 
-    def __init__(self, op: str, attributes: dict[str, Any], algorithm: str, name: str = "") -> None:
+    def __init__(
+        self,
+        op: str,
+        attributes: dict[str, Any],
+        algorithm: str,
+        name: str = "",
+        memory: int | None = None,
+    ) -> None:
         self._op, self._attributes, self._algorithm, self._name = op, attributes, algorithm, name
+        self._memory = memory
         self._plans: dict[Any, _Plan] = {}
         self._held: tuple[int, ...] = ()
         self._platform: Platform | None = None  # of the latest plan
@@ -81,8 +89,9 @@ class Call:
         layout = layout_of(first) if self._op in IMAGES else "dense"
         arrays = [array_of(x, layout) for x in inputs]
         held = [w if w is None else array_of(w) for w in weights]
-        task = Task(platform, self._op, arrays, held, self._attributes)
-        with platform.guard(first.device):
+        task = Task(platform, self._op, arrays, held, self._attributes, memory=self._memory)
+        # What a plan keeps is written again later, which is not for tensors of inference mode.
+        with platform.guard(first.device), torch.inference_mode(False), torch.no_grad():
             self._platform = platform
             return _Plan(task, self._algorithm, first.device, weights), platform.settings()
 
@@ -102,9 +111,11 @@ class _Plan:
     ) -> None:
         memory = FORMATS[task.layout_for(algorithm)]
         self._weights = [w if w is None else w.detach() for w in weights]
-        self._own = [w if w is None else in_format(w, memory) for w in self._weights]
+        self._alignment = task.platform.alignment
+        self._own = [w if w is None else self._taken(w, memory) for w in self._weights]
         planned = task.plan(algorithm, self._own)
         self._run, self._refresh = planned.run, planned.refresh
+        self._algorithm = f"{task.op} by '{planned.algorithm}'"
         copied = any(w is not own for w, own in zip(self._weights, self._own, strict=True))
         self.made_of_elements = planned.made_of_elements
         self.copies = copied or planned.refresh is not None
@@ -114,6 +125,9 @@ class _Plan:
         self._images, self._of_weights = task.op in IMAGES, task.op == "conv2d_grad_weight"
         self._output = None if planned.allocates else (output.shape, getattr(torch, output.dtype))
         self._workspace_bytes = planned.workspace_bytes
+
+    def _taken(self, tensor: Tensor, memory: torch.memory_format) -> Tensor:
+        return in_format(tensor, memory, self._alignment)
 
     def refresh(self) -> None:
         for weight, own in zip(self._weights, self._own, strict=True):
@@ -130,10 +144,9 @@ class _Plan:
 
     def _here(self, inputs: Sequence[Tensor]) -> Tensor:
         unbatched = self._images and inputs[0].dim() == 3
-        given = [in_format(x[None] if unbatched else x, self._format) for x in inputs]
-        workspace = output = None
-        if self._workspace_bytes:
-            workspace = torch.empty(self._workspace_bytes, dtype=torch.uint8, device=self._device)
+        given = [self._taken(x[None] if unbatched else x, self._format) for x in inputs]
+        output = None
+        workspace = workspace_of(self._workspace_bytes, self._device, self._algorithm)
         if self._output is None:
             output = self._run(given, None, workspace)
         else:
@@ -150,9 +163,13 @@ class OnDevice(Layer):
 
     widened = None
 
-    @staticmethod
-    def make_call(op: str, attributes: dict[str, Any], algorithm: str, name: str = "") -> Any:
-        return Call(op, attributes, algorithm, name)
+    @property
+    def memory(self) -> int | None:
+        found: int | None = self.config[self.forward_at - 1]
+        return found
+
+    def make_call(self, op: str, attributes: dict[str, Any], algorithm: str, name: str) -> Any:
+        return Call(op, attributes, algorithm, name, self.memory)
 
     @staticmethod
     def grad_bias(grad: Tensor) -> Tensor:
@@ -162,7 +179,8 @@ class OnDevice(Layer):
         platform = platform_of(inputs[0].device.type)
         assert platform is not None
         held = () if weight is None else (array_of(layer.kernel_of(weight)), None)
-        return Task(platform, op, list(map(array_of, inputs)), held, self._attributes | sizes)
+        given, attributes = list(map(array_of, inputs)), self._attributes | sizes
+        return Task(platform, op, given, held, attributes, memory=self.memory)
 
     def _call(self, call: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         stamp = self._stamp(weight, bias)
@@ -193,6 +211,19 @@ def weightless_layer(config: Config) -> Convolution:
     return Convolution(config)
 
 
+def workspace_of(bytes: int, device: torch.device, algorithm: str) -> Tensor | None:
+    """Memory for a run. Raises torch.OutOfMemoryError where there is no room for it."""
+    if not bytes:
+        return None
+    try:
+        return torch.empty(bytes, dtype=torch.uint8, device=device)
+    except torch.OutOfMemoryError:
+        raise torch.OutOfMemoryError(
+            f"{algorithm}: {device} has no room for a workspace of {bytes} bytes: free some, "
+            "choose another algorithm, or have swap bound it by memory="
+        ) from None
+
+
 def layout_of(x: Tensor) -> str:
     last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
     return "channels_last" if last and not x.is_contiguous() else "dense"
@@ -202,9 +233,12 @@ def array_of(tensor: Tensor, layout: str = "dense") -> Array:
     return Array(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), layout)
 
 
-def in_format(tensor: Tensor, memory: torch.memory_format) -> Tensor:
+def in_format(tensor: Tensor, memory: torch.memory_format, alignment: int = 1) -> Tensor:
     """The tensor itself where it is dense in this format, which those of other than four dimensions
-    have none of."""
+    have none of, and its address a multiple of the alignment."""
     if tensor.dim() != 4:
         memory = torch.contiguous_format
-    return tensor.contiguous(memory_format=memory)
+    found = tensor.contiguous(memory_format=memory)
+    if alignment > 1 and found.data_ptr() % alignment:
+        return found.clone(memory_format=memory)
+    return found

@@ -33,12 +33,17 @@ class DeviceModel(Model):
 
     @classmethod
     def on_device(
-        cls, graph: Graph, unsupported: str, device: torch.device, dtype: torch.dtype
+        cls,
+        graph: Graph,
+        unsupported: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        memory: int | None = None,
     ) -> "DeviceModel":
         model = cls.__new__(cls)
         platform = platform_of(device.type)
         assert platform is not None
-        model._place = Place(platform, device, dtype)
+        model._place = Place(platform, device, dtype, memory)
         model._set_graph(graph, unsupported)
         return model
 
@@ -47,7 +52,9 @@ class DeviceModel(Model):
         return self._place.device
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "device": self._place.device, "dtype": self._place.dtype}
+        place = self._place
+        own = {"device": place.device, "dtype": place.dtype, "memory": place.memory}
+        return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         made = self.on_device(**{key: value for key, value in state.items() if key != "pins"})
@@ -55,8 +62,8 @@ class DeviceModel(Model):
 
     def refusal_of_plans(self) -> str:
         return (
-            f"the model is on {self.device}, whose libraries choose for themselves: plans and "
-            "tuning are for models in CPU memory"
+            f"the model is on {self.device}, and plans and tuning are for models in CPU memory: "
+            "tune the torch network there, and convert it again"
         )
 
     def explain(self, *inputs: Any, repeat: int = 5, errors: bool = True) -> "Explanation":

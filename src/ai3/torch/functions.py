@@ -2,6 +2,7 @@
 where a platform has no algorithm of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 import torch
@@ -128,9 +129,15 @@ def _local_response_norm(inputs: Sequence[Tensor], _: Any, a: Attributes) -> Ten
     return functional.local_response_norm(inputs[0], a["size"], *numbers)
 
 
+def program_for(op: str, attributes: Attributes) -> str | None:
+    """The program that does an operation, whose attributes may be left out; None where there is
+    none."""
+    return program_of(op, {**_DEFAULTS.get(op, {}), **attributes})
+
+
 def _program(op: str) -> Function:
     def run(inputs: Sequence[Tensor], _: Any, a: Attributes) -> Tensor:
-        text = program_of(op, {**_DEFAULTS.get(op, {}), **a})
+        text = program_for(op, a)
         assert text is not None
         return run_program(text, inputs)
 
@@ -140,21 +147,7 @@ def _program(op: str) -> Function:
 _DEFAULTS: dict[str, Attributes] = {
     "leaky_relu": {"negative_slope": 0.01},
     "elu": {"alpha": 1.0},
-    "add": {"alpha": 1},
-    "sub": {"alpha": 1},
 }
-
-
-def _arithmetic(op: str) -> Function:
-    """`add` and `sub` have no program where nothing is scaled."""
-    plain = _program(op)
-
-    def run(inputs: Sequence[Tensor], weights: Any, a: Attributes) -> Tensor:
-        if a.get("alpha", 1) == 1:
-            return run_program(f"{op}(x0, x1)", inputs)
-        return plain(inputs, weights, a)
-
-    return run
 
 
 def _interleave(inputs: Sequence[Tensor], _: Any, a: Attributes) -> Tensor:
@@ -298,10 +291,16 @@ def _scatter(inputs: Sequence[Tensor], _: Any, a: Attributes) -> Tensor:
 
 def _take(inputs: Sequence[Tensor], _: Any, a: Attributes) -> Tensor:
     (x,), dim = inputs, a.get("dim", 0)
-    places = torch.tensor(a["indices"], dtype=torch.int64, device=x.device).remainder(
-        max(1, x.shape[dim])
-    )
-    return x.index_select(dim, places)
+    extent = max(1, x.shape[dim])
+    places = tuple(index % extent for index in a["indices"])
+    return x.index_select(dim, _on(x.device, places))
+
+
+@cache
+def _on(device: torch.device, indices: tuple[int, ...]) -> Tensor:
+    """Indices that lie on the device for good: a copy from the host cannot be a part of a CUDA
+    graph, which reads what was there when it was captured."""
+    return torch.tensor(indices, dtype=torch.int64, device=device)
 
 
 def _roll(inputs: Sequence[Tensor], _: Any, a: Attributes) -> Tensor:
@@ -348,9 +347,9 @@ def _prod(x: Tensor, *, dim: int, keepdim: bool) -> Tensor:
     return x.prod(dim, keepdim=keepdim)
 
 
-_ACTIVATIONS = (
+_PROGRAMS = (
     *("relu", "relu6", "leaky_relu", "silu", "hardswish", "hardsigmoid", "sigmoid", "tanh"),
-    *("gelu", "elu", "mul", "div", "pointwise"),
+    *("gelu", "elu", "add", "sub", "mul", "div", "pointwise"),
 )
 
 FUNCTIONS: dict[str, Function] = {
@@ -361,9 +360,7 @@ FUNCTIONS: dict[str, Function] = {
     "maxpool2d": _maxpool2d,
     "avgpool2d": _avgpool2d,
     "adaptiveavgpool2d": _attributes(functional.adaptive_avg_pool2d, "output_size"),
-    **{op: _program(op) for op in _ACTIVATIONS},
-    "add": _arithmetic("add"),
-    "sub": _arithmetic("sub"),
+    **{op: _program(op) for op in _PROGRAMS},
     "batchnorm2d": _batchnorm2d,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,

@@ -33,7 +33,8 @@ class Layer(ABC):
     names: ClassVar[tuple[str, ...]] = ()
     """Of its attributes, in the configuration's order."""
     forward_at: ClassVar[int] = -1
-    """Where in the configuration the algorithm of the forward pass is."""
+    """Where in the configuration the algorithm of the forward pass is; before it is the memory that
+    a workspace may have on a device, None without a limit."""
     widened: ClassVar[torch.dtype | None] = torch.float16
 
     def __init__(self, config: Config, name: str = "", frozen: bool = False) -> None:
@@ -47,8 +48,7 @@ class Layer(ABC):
         if choices.told():  # asked here, and not at each call
             self.run, self.gradients = self._told_run, self._told_gradients  # type: ignore[method-assign]
 
-    @staticmethod
-    def make_call(op: str, attributes: dict[str, Any], algorithm: str, name: str = "") -> Any:
+    def make_call(self, op: str, attributes: dict[str, Any], algorithm: str, name: str) -> Any:
         return _core.Call(op, attributes, algorithm, name)
 
     @staticmethod
@@ -160,7 +160,8 @@ def kernel_of(weight: Tensor) -> Tensor:
 
 class Convolution(Layer):
     """Its configuration: stride, padding (top, bottom, left, right), dilation, groups,
-    padding_mode, and the algorithms: forward, of the gradient by input, of that by weight."""
+    padding_mode, memory, and the algorithms: forward, of the gradient by input, of that by
+    weight."""
 
     op = "conv2d"
     names = ("stride", "padding", "dilation", "groups", "padding_mode")
@@ -226,7 +227,7 @@ class Convolution(Layer):
 
 
 class ConvTranspose(Layer):
-    """Its configuration: stride, padding, output_padding, dilation, groups, the algorithm.
+    """Its configuration: stride, padding, output_padding, dilation, groups, memory, the algorithm.
 
     It is the gradient of a convolution by its input, so its own gradients are that convolution and
     its gradient by the weight.
@@ -239,9 +240,10 @@ class ConvTranspose(Layer):
     @staticmethod
     def transposed(config: Config) -> Config:
         """The configuration of the convolution of which it is the gradient."""
-        stride, (vertical, horizontal), _, dilation, groups, _ = config
+        stride, (vertical, horizontal), _, dilation, groups, memory, _ = config
         border = (vertical, vertical, horizontal, horizontal)
-        return (stride, border, dilation, groups, "zeros", "default", "default", "default")
+        algorithms = ("default", "default", "default")
+        return (stride, border, dilation, groups, "zeros", memory, *algorithms)
 
     def gradients(
         self, grad: Tensor, input: Tensor, weight: Tensor, needs: Sequence[bool]
@@ -271,7 +273,7 @@ class ConvTranspose(Layer):
 
 
 class Linear(Layer):
-    """Its configuration: the algorithm. The gradients are torch's products of matrices."""
+    """Its configuration: memory, the algorithm. The gradients are torch's products of matrices."""
 
     op = "linear"
 

@@ -1,6 +1,6 @@
 """Programs of the operation `pointwise` by torch's functions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +12,8 @@ from ai3.graph.program import parse
 
 
 def _tensor(x: Any, like: Tensor) -> Tensor:
-    return x if isinstance(x, Tensor) else torch.as_tensor(x, device=like.device)
+    """A number filled in on the device: a copy from the host cannot be a part of a CUDA graph."""
+    return x if isinstance(x, Tensor) else torch.full((), x, device=like.device)
 
 
 def _whole(x: Any) -> bool:
@@ -97,15 +98,20 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 def run_program(text: str, inputs: Sequence[Tensor]) -> Tensor:
     """The result of a program's last instruction. Types are promoted as torch does."""
-    results: list[Any] = []
-    for function, operands in _parsed(text):
+    *_, (_, _, result) = steps(text, inputs)
+    return result
+
+
+def steps(text: str, inputs: Sequence[Tensor]) -> Iterator[tuple[str, list[Any], Tensor]]:
+    """Of each instruction of a program the function, what it gets, and its result."""
+    results: list[Tensor] = []
+    for function, operands in parsed(text):
         given = [
             value if kind == "number" else (inputs if kind == "x" else results)[value]
             for kind, value in operands
         ]
-        results.append(_apply(function, given, inputs))
-    found: Tensor = _tensor(results[-1], inputs[0])
-    return found
+        results.append(_tensor(_apply(function, list(given), inputs), inputs[0]))
+        yield function, given, results[-1]
 
 
 def _apply(function: str, given: list[Any], inputs: Sequence[Tensor]) -> Any:
@@ -116,11 +122,11 @@ def _apply(function: str, given: list[Any], inputs: Sequence[Tensor]) -> Any:
     if not isinstance(given[0], Tensor):
         # A number of its own dtype, that torch's functions take in the first place as a tensor
         # without dimensions alone; such promote as numbers do.
-        given[0] = torch.as_tensor(given[0], device=inputs[0].device)
+        given[0] = _tensor(given[0], inputs[0])
     if function == "sub" and isinstance(given[1], bool):
         given[1] = int(given[1])
     if function in _TENSORS_IN_BOTH and not isinstance(given[1], Tensor):
-        given[1] = torch.as_tensor(given[1], device=inputs[0].device)
+        given[1] = _tensor(given[1], inputs[0])
     return FUNCTIONS[function](*given)
 
 
@@ -133,7 +139,9 @@ _STORED = {torch.float16: torch.float16, torch.bfloat16: torch.bfloat16}
 
 
 @lru_cache(maxsize=1024)
-def _parsed(text: str) -> list[tuple[str, list[tuple[str, Any]]]]:
+def parsed(text: str) -> list[tuple[str, list[tuple[str, Any]]]]:
+    """The instructions: a function and its operands, each an input "x" or a result "t" by its
+    number, or a "number"."""
     return [(function, [_operand(word) for word in words]) for function, words in parse(text)]
 
 

@@ -39,7 +39,7 @@ from ai3.torch.device_model import DeviceModel
 from ai3.torch.export import FREE, ExportTrace
 from ai3.torch.modules import KINDS, Swapped
 from ai3.torch.sample import samples_of, shapes_of, told
-from ai3.torch.swap_modules import freeze, restore, selector_of, swap, swapped, unswap
+from ai3.torch.swap_modules import check_memory, freeze, restore, selector_of, swap, swapped, unswap
 from ai3.torch.trace import Trace
 
 __all__ = ["freeze", "restore", "selector_of", "swap", "swap_backend", "swapped"]
@@ -52,7 +52,9 @@ def swap_backend(
     dtype: Any,
     unsupported: str,
     precision: str = "float32",
+    memory: int | None = None,
 ) -> Model:
+    check_memory(memory, [module])
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be 'float32' or 'bfloat16', not {precision!r}")
     algos = {} if algos is None else algos
@@ -63,7 +65,7 @@ def swap_backend(
         )
     check_operations(algos)
     module = _unswapped(module)
-    place = _place_of(module, dtype, precision)
+    place = _place_of(module, dtype, precision, memory)
     if place is not None:
         # Its graph is found on the CPU, with the weights in what the core computes with.
         module = _on_cpu(module)
@@ -176,7 +178,7 @@ def _on_cpu(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def _place_of(module: nn.Module, dtype: Any, precision: str) -> Place | None:
+def _place_of(module: nn.Module, dtype: Any, precision: str, memory: int | None) -> Place | None:
     """Where the network's weights are and what they are to be; None on the CPU. Raises
     ValueError."""
     tensors = [*module.parameters(), *module.buffers()]
@@ -198,13 +200,13 @@ def _place_of(module: nn.Module, dtype: Any, precision: str) -> Place | None:
     real = [t.dtype for t in tensors if t.is_floating_point()]
     own = torch.float32 if not real else real[0]
     wanted = own if dtype is None else getattr(torch, str(dtype).removeprefix("torch."))
-    return Place(platform, devices[0], wanted)
+    return Place(platform, devices[0], wanted, memory)
 
 
 def _on_device(
     graph: Graph, sample_shape: Sequence[Any] | None, unsupported: str, place: Place
 ) -> Model:
-    model = DeviceModel.on_device(graph, unsupported, place.device, place.dtype)
+    model = DeviceModel.on_device(graph, unsupported, place.device, place.dtype, place.memory)
     if sample_shape is not None:
         sample = [
             torch.zeros(

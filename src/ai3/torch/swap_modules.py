@@ -60,18 +60,21 @@ def swap(
     sample_input_shape: Sequence[int] | None,
     unsupported: str,
     swap_with: SwapWith | None = None,
+    memory: int | None = None,
 ) -> None:
     _check(algos, unsupported)
     _refuse_lazy(module, algos)
     swaps, refusals = [], []
-    for op, candidates in _candidates(module, algos, sample_input_shape).items():
+    found = _candidates(module, algos, sample_input_shape)
+    check_memory(memory, (c.module for of_op in found.values() for c in of_op))
+    for op, candidates in found.items():
         selector, kind = algos[op], KINDS[op]
         for i, choice in enumerate(select(op, selector, candidates)):
             candidate, why = candidates[i], reason(selector, candidates[i], i)
-            taken, refused = choice, _refusal(kind, candidate, choice)
+            taken, refused = choice, _refusal(kind, candidate, choice, memory)
             if refused and unsupported != "raise":
                 why = f"instead of '{refused[0]}', which cannot do it: {refused[1]}"
-                taken, refused = unsupported, _refusal(kind, candidate, unsupported)
+                taken, refused = unsupported, _refusal(kind, candidate, unsupported, memory)
             if refused:
                 refusals.append((candidate.name, *refused))
             swaps.append((kind, candidate, taken, choice, why))
@@ -81,7 +84,7 @@ def swap(
         _replace(module, swaps, swap_with)
         return
     for kind, candidate, taken, _, why in swaps:
-        modules.swap(candidate.module, kind, taken, candidate.name, why)
+        modules.swap(candidate.module, kind, taken, candidate.name, why, memory)
 
 
 def restore(module: nn.Module) -> None:
@@ -162,6 +165,24 @@ def _check(algos: Any, unsupported: str) -> None:
             check_algorithm(op, unsupported, " for unsupported=")
 
 
+def check_memory(memory: Any, found: Iterable[nn.Module]) -> None:
+    """Refuse what is no limit of workspaces, or where these modules have none that it limits.
+    Raises ValueError."""
+    if memory is None:
+        return
+    if not isinstance(memory, int) or isinstance(memory, bool) or memory < 0:
+        raise ValueError(f"memory is a number of bytes, not {memory!r}")
+    if not any(map(_is_on_device, found)):
+        raise ValueError(
+            "memory bounds the workspaces of modules on a device, and the network has none there: "
+            "for what a model takes in CPU memory see tune(..., memory=)"
+        )
+
+
+def _is_on_device(module: nn.Module) -> bool:
+    return any(w.device.type not in ("cpu", "meta") for w in module.parameters())
+
+
 def _refuse_lazy(module: nn.Module, kinds: Iterable[str]) -> None:
     lazy = [
         (name, "any", modules.left_alone(layer, KINDS[op]))
@@ -187,7 +208,8 @@ def _candidates(
             names[layer] = name
             found[kind.kind].append(Candidate(name, layer))
     ordered = any(needs_order(selector) for selector in algos.values())
-    if sample_shape is not None and (ordered or any(map(needs_shapes, algos.values()))):
+    wanted = ordered or any(map(needs_shapes, algos.values()))
+    if sample_shape is not None and (wanted or any(map(_is_on_device, names))):
         met = shapes_met(module, sample_shape, names.values())
         known = {c.name: c for candidates in found.values() for c in candidates}
         return {
@@ -242,6 +264,7 @@ def shapes_met(
     wanted = set(names)
     parameter = next(module.parameters(), None)
     dtype = torch.get_default_dtype() if parameter is None else parameter.dtype
+    device = None if parameter is None else parameter.device
 
     def record(network: nn.Module, make: Callable[..., torch.Tensor]) -> Any:
         met: dict[str, tuple[int, ...]] = {}
@@ -256,7 +279,8 @@ def shapes_met(
             if name in wanted:
                 layer.register_forward_pre_hook(hook(name))
         with torch.no_grad():
-            network(*(make(s.shape, dtype=s.dtype or dtype) for s in samples_of(shape)))
+            samples = samples_of(shape)
+            network(*(make(s.shape, dtype=s.dtype or dtype, device=device) for s in samples))
         return met
 
     try:
@@ -273,7 +297,9 @@ def shapes_met(
         raise SampleError(told(shape), error) from error
 
 
-def _refusal(kind: type[Swapped], candidate: Candidate, choice: Choice) -> tuple[str, str] | None:
+def _refusal(
+    kind: type[Swapped], candidate: Candidate, choice: Choice, memory: int | None
+) -> tuple[str, str] | None:
     """Which of the chosen algorithms cannot do the module and why, as far as it can be known before
     it runs."""
     module, first = candidate.module, choice if isinstance(choice, str) else choice.forward
@@ -285,7 +311,7 @@ def _refusal(kind: type[Swapped], candidate: Candidate, choice: Choice) -> tuple
     if bias is not None and bias.dtype is not weight.dtype:
         names = [str(t.dtype).removeprefix("torch.") for t in (weight, bias)]
         return first, f"its weights are {names[0]} but its bias is {names[1]}"
-    for algorithm, asked in kind.problems(module, choice, candidate.input_shape):
+    for algorithm, asked in kind.problems(module, choice, candidate.input_shape, memory):
         if isinstance(asked, _core.Problem) and (refused := why_not_on_cpu(asked.op, algorithm)):
             return algorithm, refused
         if (algorithm != "default" or isinstance(asked, Task)) and (

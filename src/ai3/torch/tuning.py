@@ -14,8 +14,9 @@ from torch import nn
 from ai3 import _core, arrays
 from ai3.errors import SampleError, UnsupportedCallableError, UntraceableError
 from ai3.plan import MODULES, Plan, PlannedNode, PlannedPart, here
+from ai3.platforms import platform_of
 from ai3.selector import Conv2dAlgorithms
-from ai3.torch import modules
+from ai3.torch import device_tuning, modules
 from ai3.torch.layer import kernel_of
 from ai3.torch.modules import KINDS
 from ai3.torch.swap import swap, swap_backend
@@ -42,6 +43,14 @@ def tune(
         raise TypeError(f"expected a torch network or an ai3.Model, not {type(net).__name__}")
     tensors = [arrays.to_torch(array) for array in inputs]
     tuned = Tuned(None)
+    parameter = next(net.parameters(), None)
+    if parameter is not None and platform_of(parameter.device.type) is not None:
+        if budgets.any:
+            raise ValueError(
+                f"the network is on {parameter.device}, and budgets are for networks in CPU "
+                "memory: swap_conv2d(..., memory=) bounds workspaces there"
+            )
+        return device_tuning.tune(session, net, tensors, gradients)
     try:
         model = swap_backend(net, None, tensors, None, "raise")
     except (UntraceableError, UnsupportedCallableError) as error:

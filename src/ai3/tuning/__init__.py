@@ -33,7 +33,8 @@ def tune(
 
     Args:
         network: a `Model`, which uses the choice from then on; or a torch network, which is not
-            changed: hand what comes back to `swap_backend` or `swap_conv2d`.
+            changed: hand what comes back to `swap_backend` or `swap_conv2d`. Where it is on a
+            device of a platform's, its convolutions are measured there; budgets are for the CPU.
         inputs: arrays as the network gets them.
         seconds: how long it may take; the problems that take most of the network come first.
         accuracy: the relative L2 error, against `against`, that the network's outputs may have on

@@ -135,12 +135,13 @@ def preferred(rows: Sequence[Row]) -> list[Row]:
     return next((of for s in states if (of := [r for r in rows if r.state == s])), [])
 
 
-def opened() -> Times | None:
-    """The times of this machine; None, at the price of a look, where there is no file."""
+def opened(of: Machine | None = None) -> Times | None:
+    """The times of this machine, or of another; None, at the price of a look, where there is no
+    file."""
     file = path()
     if file.exists():
         with _read_or_warned_of(file):
-            return Times(_Reader(file, here()))
+            return Times(_Reader(file, of or here()))
     return Times(None) if session else None
 
 

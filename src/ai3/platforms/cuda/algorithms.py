@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ai3.platforms.cuda import convolution, cublas, own
+from ai3.platforms.cuda import convolution, own, products
 from ai3.platforms.cuda.either import Either
 from ai3.platforms.native import native
 from ai3.platforms.platform import Algorithm
@@ -21,7 +21,7 @@ def made(platform: "Cuda") -> dict[str, Sequence[Algorithm]]:
     }
     for more in (
         convolution.algorithms_of(platform),
-        cublas.algorithms_of(platform),
+        products.algorithms_of(platform),
         own.algorithms_of(platform),
     ):
         for op, algorithms in more.items():

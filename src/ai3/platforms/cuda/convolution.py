@@ -8,7 +8,7 @@ from typing import Any
 from ai3.platforms import epilogue
 from ai3.platforms.cuda import cudnn as c
 from ai3.platforms.cuda.cudnn import Convolution, CudnnError
-from ai3.platforms.platform import Algorithm, Run
+from ai3.platforms.platform import Algorithm, Run, too_much
 from ai3.problem import Problem
 
 _KEPT = 512
@@ -74,6 +74,10 @@ class CudnnAlgorithm(Algorithm):
             return f"cuDNN computes {', '.join(c.DTYPES)}, not {p.dtype}"
         return _LIMITS[self.name](p) if self.name in _LIMITS else ""
 
+    def takes(self, p: Problem) -> bool:
+        """What cuDNN has for images with their channels last alone tells it."""
+        return super().takes(p) and not self.refusal(p) and not self.probe(p)
+
     def probe(self, p: Problem) -> str:
         try:
             return self._chosen(p)[1]
@@ -118,10 +122,9 @@ class CudnnAlgorithm(Algorithm):
         for number in self._candidates(told):
             answer = told.answer(number)
             if isinstance(answer, int):
-                limit = self._known.platform.workspace_limit
-                if limit is None or answer <= limit:
+                if p.memory is None or answer <= p.memory:
                     return number, ""
-                answer = f"it needs {answer} bytes of workspace, and {limit} are allowed"
+                answer = too_much(answer, p.memory)
             why = answer
         return -1, why or "cuDNN has no algorithm for it"
 
@@ -130,10 +133,11 @@ class CudnnAlgorithm(Algorithm):
 
 
 class Guess(CudnnAlgorithm):
-    """That which cuDNN thinks is the quickest."""
+    """That which cuDNN thinks is the quickest. No other name stands before it in the ranking: one
+    that has several ways may run another than the one that stands there."""
 
     def cost(self, p: Problem) -> float:
-        return inf
+        return inf if self.refusal(p) or self.probe(p) else 0.0
 
     def fuses(self, p: Problem) -> bool:
         return epilogue.activation_of(p) == "relu" and p.op == "conv2d"

@@ -1,24 +1,34 @@
-"""Linear layers by cuBLASLt, bias and activation in the same call: the part of cublasLt.h that is
-used, through ctypes."""
+"""cuBLASLt's products of matrices: the part of cublasLt.h that is used, through ctypes."""
 
 import ctypes
 import weakref
 from collections.abc import Sequence
-from ctypes import POINTER, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint64, c_void_p
-from math import inf
+from ctypes import (
+    POINTER,
+    c_double,
+    c_float,
+    c_int,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from dataclasses import dataclass
 from typing import Any
 
-from ai3.platforms import epilogue
-from ai3.platforms.cuda.libraries import Stream
-from ai3.platforms.platform import Algorithm, Run
-from ai3.problem import Problem
+from ai3.platforms.cuda.launch import ALIGNMENT
+from ai3.platforms.cuda.libraries import Stream, bound
 
 DTYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 """cudaDataType_t"""
 _COMPUTE_32F, _COMPUTE_32F_FAST_TF32, _COMPUTE_64F = 68, 77, 70
 _TRANSA, _EPILOGUE, _BIAS_POINTER = 3, 7, 8
-_MAX_WORKSPACE = 1
+_BATCH_COUNT, _BATCH_STRIDE = 5, 6
+_MAX_WORKSPACE, _MIN_ALIGNMENTS = 1, (5, 6, 7, 8)
 _TRANSPOSED = 1
+_NOT_SUPPORTED = 15
 
 EPILOGUES = {
     ("none", False): 1,
@@ -69,6 +79,7 @@ _TAKE: dict[str, Sequence[Any]] = {
     "cublasLtMatmulDescSetAttribute": (_p, c_int, _p, c_size_t),
     "cublasLtMatmulDescDestroy": (_p,),
     "cublasLtMatrixLayoutCreate": (POINTER(c_void_p), c_int, c_uint64, c_uint64, c_int64),
+    "cublasLtMatrixLayoutSetAttribute": (_p, c_int, _p, c_size_t),
     "cublasLtMatrixLayoutDestroy": (_p,),
     "cublasLtMatmulPreferenceCreate": (POINTER(c_void_p),),
     "cublasLtMatmulPreferenceSetAttribute": (_p, c_int, _p, c_size_t),
@@ -83,14 +94,7 @@ class CublasLt:
 
     def __init__(self, library: ctypes.CDLL, stream: Stream) -> None:
         self.stream = stream
-        self.functions: dict[str, Any] = {}
-        for name, taken in _TAKE.items():
-            try:
-                function = getattr(library, name)
-            except AttributeError:
-                raise OSError(f"this cuBLASLt has no {name}") from None
-            function.argtypes, function.restype = list(taken), c_int
-            self.functions[name] = function
+        self.functions = bound("cuBLASLt", library, _TAKE)
         self._handles: dict[int, int] = {}
 
     def __call__(self, name: str, *arguments: Any) -> None:
@@ -125,106 +129,86 @@ class Object:
         self._library(name, self.address, attribute, ctypes.byref(value), size)
 
 
-class Linear(Algorithm):
-    """output (rows, OC) = input (rows, IC) * weight (OC, IC)^T, as cuBLASLt has it by columns:
-    output^T = (weight^T)^T * input^T."""
+@dataclass(frozen=True)
+class Shapes:
+    """Of d = a * b by columns, (m, k) by (k, n): `a` lies transposed, or not; `batch` of these,
+    whose matrices a, b and d lie `strides` elements apart."""
 
-    name = "cublas"
+    m: int
+    n: int
+    k: int
+    transposed: bool = False
+    batch: int = 1
+    strides: tuple[int, int, int] = (0, 0, 0)
 
-    def __init__(self, platform: Any) -> None:
-        self._platform = platform
 
-    def refusal(self, p: Problem) -> str:
-        known = p.dtype in DTYPES
-        return "" if known else f"cuBLASLt computes {', '.join(DTYPES)}, not {p.dtype}"
+class Product:
+    """Descriptors of a product, and the algorithm that cuBLASLt chooses for it, for matrices whose
+    addresses are multiples of ALIGNMENT and a workspace of at most so many bytes. `bias`, where
+    there is one, is the address of m numbers. Raises CublasError where there is no algorithm."""
 
-    def probe(self, p: Problem) -> str:
-        try:
-            _Product(self._platform, p, None)
-        except (CublasError, OSError) as error:
-            return str(error)
-        return ""
+    def __init__(
+        self,
+        library: CublasLt,
+        device: int,
+        shapes: Shapes,
+        dtype: str,
+        tf32: bool,
+        epilogue: int,
+        bias: int | None,
+        memory: int,
+    ) -> None:
+        self.library, self.shapes = library, shapes
+        number, double = DTYPES[dtype], dtype == "float64"
+        rounded = dtype == "float32" and tf32
+        compute = _COMPUTE_64F if double else _COMPUTE_32F_FAST_TF32 if rounded else _COMPUTE_32F
+        self._operation = library.object(
+            "MatmulDesc", compute, DTYPES["float64" if double else "float32"]
+        )
+        if shapes.transposed:
+            self._operation.set(_TRANSA, c_int32(_TRANSPOSED))
+        self._operation.set(_EPILOGUE, c_int32(epilogue))
+        if bias is not None:
+            self._operation.set(_BIAS_POINTER, c_void_p(bias))
+        m, n, k = shapes.m, shapes.n, shapes.k
+        extents = ((k, m) if shapes.transposed else (m, k), (k, n), (m, n))
+        self._layouts = [
+            library.object("MatrixLayout", number, *extent, extent[0]) for extent in extents
+        ]
+        for layout, stride in zip(self._layouts, shapes.strides, strict=True):
+            if shapes.batch > 1:
+                layout.set(_BATCH_COUNT, c_int32(shapes.batch))
+                layout.set(_BATCH_STRIDE, c_int64(stride))
+        scalar: Any = c_double if double else c_float
+        self._scalars = (scalar(1), scalar(0))
+        preference = library.object("MatmulPreference")
+        preference.set(_MAX_WORKSPACE, c_size_t(memory))
+        for attribute in _MIN_ALIGNMENTS:
+            preference.set(attribute, c_uint32(ALIGNMENT))
+        handle = library.handle(device)
+        self._found, count = (_Heuristic * 1)(), c_int()
+        a, b, d = (each.address for each in self._layouts)
+        operation = self._operation.address
+        library(
+            "cublasLtMatmulAlgoGetHeuristic",
+            *(handle, operation, a, b, d, d, preference.address, 1, self._found),
+            ctypes.byref(count),
+        )
+        chosen = self._found[0]
+        if count.value < 1 or chosen.state:
+            raise CublasError("cublasLtMatmulAlgoGetHeuristic", chosen.state or _NOT_SUPPORTED)
+        self.workspace = int(chosen.workspace)
+        one, zero = (ctypes.addressof(each) for each in self._scalars)
+        algorithm = ctypes.addressof(chosen.algo)
+        call, stream = library.functions["cublasLtMatmul"], library.stream
 
-    def cost(self, p: Problem) -> float:
-        try:
-            _ = self._platform.cublas
-        except OSError:
-            return inf
-        return 1.0
-
-    def workspace_bytes(self, p: Problem) -> int:
-        limit = self._platform.workspace_limit
-        return WORKSPACE if limit is None else min(WORKSPACE, limit)
-
-    def fuses(self, p: Problem) -> bool:
-        return (epilogue.activation_of(p), False) in EPILOGUES and not epilogue.has_residual(p)
-
-    def plan(self, p: Problem, weights: Sequence[Any]) -> Run:
-        weight, bias = (*weights, None)[:2]
-        product = _Product(self._platform, p, bias)
-        library, device = product.library, self._platform.current_device()
-        call, handle, stream = library.functions["cublasLtMatmul"], product.handle, library.stream
-        size = product.found.workspace
-
-        def run(inputs: Sequence[Any], output: Any, workspace: Any) -> None:
-            a, b, d = (each.address for each in product.layouts)
-            y = output.data_ptr()
-            memory = None if workspace is None else workspace.data_ptr()
+        def run(first: int, second: int, result: int, memory: int | None) -> None:
             status = call(
-                *(handle, product.operation.address, product.one, weight.data_ptr(), a),
-                *(inputs[0].data_ptr(), b, product.zero, y, d, y, d),
-                *(product.algorithm, memory, size, stream(device)),
+                *(handle, operation, one, first, a, second, b, zero, result, d, result, d),
+                *(algorithm, memory, self.workspace, stream(device)),
             )
             if status:
                 raise CublasError("cublasLtMatmul", status)
 
-        return run
-
-
-class _Product:
-    """One problem's descriptors and the algorithm that cuBLASLt chose."""
-
-    def __init__(self, platform: Any, p: Problem, bias: Any) -> None:
-        self.library = library = platform.cublas
-        _, tf32, _ = platform.settings()
-        dtype, double = DTYPES[p.dtype], p.dtype == "float64"
-        rounded = p.dtype == "float32" and tf32
-        compute = _COMPUTE_64F if double else _COMPUTE_32F_FAST_TF32 if rounded else _COMPUTE_32F
-        scale = DTYPES["float64" if double else "float32"]
-        self.operation = library.object("MatmulDesc", compute, scale)
-        self.operation.set(_TRANSA, c_int32(_TRANSPOSED))
-        activation = epilogue.activation_of(p)
-        self.operation.set(_EPILOGUE, c_int32(EPILOGUES[activation, p.has_bias]))
-        self._bias = bias
-        if p.has_bias:
-            address = 16 if bias is None else bias.data_ptr()  # aligned, where it is not yet known
-            self.operation.set(_BIAS_POINTER, c_void_p(address))
-        rows, ic, oc = p.rows, p.IC, p.OC
-        self.layouts = [
-            library.object("MatrixLayout", dtype, *shape)
-            for shape in ((ic, oc, ic), (ic, rows, ic), (oc, rows, oc))
-        ]
-        scalar: Any = c_double if double else c_float
-        self._scalars = (scalar(1), scalar(0))
-        self.one, self.zero = (ctypes.addressof(s) for s in self._scalars)
-        preference = library.object("MatmulPreference")
-        limit = platform.workspace_limit
-        most = WORKSPACE if limit is None else min(WORKSPACE, limit)
-        preference.set(_MAX_WORKSPACE, c_size_t(most))
-        self.handle = library.handle(platform.current_device())
-        found, count = (_Heuristic * 1)(), c_int()
-        a, b, d = (each.address for each in self.layouts)
-        library(
-            "cublasLtMatmulAlgoGetHeuristic",
-            *(self.handle, self.operation.address, a, b, d, d, preference.address),
-            *(1, found, ctypes.byref(count)),
-        )
-        if count.value < 1 or found[0].state:
-            raise CublasError("cublasLtMatmulAlgoGetHeuristic", found[0].state or 15)
-        self.found = found[0]
-        self._results = found
-        self.algorithm = ctypes.addressof(found[0].algo)
-
-
-def algorithms_of(platform: Any) -> dict[str, list[Algorithm]]:
-    return {"linear": [Linear(platform)]}
+        self.run = run
+        """Of the addresses of a, b, d and the workspace."""

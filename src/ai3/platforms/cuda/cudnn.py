@@ -8,7 +8,7 @@ from ctypes import POINTER, c_char_p, c_double, c_float, c_int, c_size_t, c_void
 from dataclasses import dataclass
 from typing import Any
 
-from ai3.platforms.cuda.libraries import Handles, Stream
+from ai3.platforms.cuda.libraries import Handles, Stream, bound
 from ai3.problem import Problem
 
 DTYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 9}
@@ -116,14 +116,7 @@ class Cudnn:
     """The library. Every call that fails raises CudnnError."""
 
     def __init__(self, library: ctypes.CDLL, stream: Stream) -> None:
-        self.functions: dict[str, Any] = {}
-        for name, taken in _TAKE.items():
-            try:
-                function = getattr(library, name)
-            except AttributeError:
-                raise OSError(f"this cuDNN has no {name}") from None
-            function.argtypes, function.restype = list(taken), c_int
-            self.functions[name] = function
+        self.functions = bound("cuDNN", library, _TAKE)
         self._words = library.cudnnGetErrorString
         self._words.argtypes, self._words.restype = [c_int], c_char_p
         self._last = getattr(library, "cudnnGetLastErrorString", None)

@@ -17,6 +17,9 @@ class Either(Algorithm):
     def refusal(self, p: Problem) -> str:
         return self._both(self._first.refusal(p), self._second.refusal(p))
 
+    def takes(self, p: Problem) -> bool:
+        return self._first.takes(p)
+
     def probe(self, p: Problem) -> str:
         return self._both(self._refusal(self._first, p), self._refusal(self._second, p))
 

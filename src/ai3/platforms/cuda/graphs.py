@@ -41,6 +41,9 @@ def captured(run: Replayed, inputs: Sequence[Tensor]) -> Replayed:
 
 
 class _Captured:
+    # What is kept is written again later, which is not for tensors of inference mode.
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def __init__(self, run: Replayed, inputs: Sequence[Tensor]) -> None:
         self._run = run
         self._inputs = [x.clone() for x in inputs]

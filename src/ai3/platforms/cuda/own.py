@@ -1,16 +1,19 @@
 """Our own kernels as the platform's algorithms: `direct`, `smm` and `winograd`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ai3.platforms import epilogue
 from ai3.platforms.cuda import triton as there
+from ai3.platforms.cuda.launch import MOST, launch
 from ai3.platforms.platform import Algorithm, Run
 from ai3.problem import Problem
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 _MOST = 1 << 31
 """Elements of an image, pixels of all images: what kernels count in 32 bits."""
+_TILES = 64
+"""Of an image that a program of Winograd's transforms."""
 
 
 class Own(Algorithm):
@@ -25,13 +28,15 @@ class Own(Algorithm):
         largest = max(p.IC * p.IH * p.IW, p.OC * p.OH * p.OW, p.N * p.OH * p.OW, p.N * p.IH * p.IW)
         if largest >= _MOST:
             return "an image, or all pixels, are 2^31 elements or more"
+        if max(p.groups, p.IC, p.OC) > MOST:
+            return f"there are more than {MOST} channels"
         return self.limit(p)
 
     def limit(self, p: Problem) -> str:
         return ""
 
     def probe(self, p: Problem) -> str:
-        return there.missing()
+        return there.missing(self._platform)
 
     def fuses(self, p: Problem) -> bool:
         return p.op == "conv2d"
@@ -54,8 +59,8 @@ class Direct(Own):
 
     def plan(self, p: Problem, weights: Sequence[Any]) -> Run:
         if p.op == "conv2d_grad_weight":
-            return _plan_by_weight(p, self.precision(p))
-        return _plan_of(p, weights, self.precision(p), _by_scalars(p))
+            return _plan_by_weight(self._platform, p, self.precision(p))
+        return _plan_of(self._platform, p, weights, self.precision(p), _by_scalars(p))
 
 
 class Smm(Own):
@@ -64,7 +69,7 @@ class Smm(Own):
     name = "smm"
 
     def plan(self, p: Problem, weights: Sequence[Any]) -> Run:
-        return _plan_of(p, weights, "ieee", True)
+        return _plan_of(self._platform, p, weights, "ieee", True)
 
 
 class Winograd(Own):
@@ -75,8 +80,6 @@ class Winograd(Own):
         self.name = name
 
     def limit(self, p: Problem) -> str:
-        if p.dtype not in ("float32", "float64"):
-            return f"it rounds too much for {p.dtype}"
         sizes = {
             "kernel": ((p.KH, p.KW), (3, 3)),
             "stride": ((p.stride_h, p.stride_w), (1, 1)),
@@ -99,11 +102,11 @@ class Winograd(Own):
 
     def workspace_bytes(self, p: Problem) -> int:
         rows, columns = _tiles(p)
-        size = 8 if p.dtype == "float64" else 4
+        size = 8 if p.dtype == "float64" else 4  # halves are float32 between the transforms
         return 36 * p.N * rows * columns * (p.IC + p.OC) * size
 
     def plan(self, p: Problem, weights: Sequence[Any]) -> Run:
-        return _WinogradPlan(p, weights)
+        return _WinogradPlan(self._platform, p, weights)
 
 
 def algorithms_of(platform: Any) -> dict[str, list[Algorithm]]:
@@ -156,7 +159,9 @@ def _blocks(channels: int, pixels: int, dtype: str) -> tuple[int, int, int, int]
     return rows, columns, 32 if half else 16, 8 if rows == 128 or dtype == "float32" else 4
 
 
-def _plan_of(p: Problem, weights: Sequence[Any], precision: str, scalars: bool) -> Run:
+def _plan_of(
+    platform: Any, p: Problem, weights: Sequence[Any], precision: str, scalars: bool
+) -> Run:
     from ai3.platforms.cuda import kernels
 
     weight, bias = (*weights, None)[:2]
@@ -187,27 +192,30 @@ def _plan_of(p: Problem, weights: Sequence[Any], precision: str, scalars: bool) 
         kernel: Any = kernels.by_scalars
         columns = min(16, 1 << (made - 1).bit_length())
         rows = 128 if columns > 4 else 256
-        chosen |= {"wide": p.dtype == "float64", "BM": rows, "BN": columns, "num_warps": 4}
+        chosen |= {"wide": p.dtype == "float64", "BM": rows, "BN": columns}
+        warps = 4
     else:
         kernel = kernels.by_products
         rows, columns, terms, warps = _blocks(made, count, p.dtype)
-        chosen |= {"flat": sizes[2] < 16, "precision": precision, "num_warps": warps}
-        chosen |= {"BM": rows, "BN": columns, "BK": terms, "widened": _widened(p)}
+        chosen |= {"flat": sizes[2] < 16, "precision": precision, "widened": _widened(p)}
+        chosen |= {"BM": rows, "BN": columns, "BK": terms}
     grid = (-(-count // rows), -(-made // columns), p.groups)
-    launch = kernel[grid]
+    pointers = [p.dtype] * 5
+    run_kernel = launch(
+        *(platform, kernel, grid, pointers, numbers, chosen, warps), double=p.dtype == "float64"
+    )
 
     def run(given: Sequence[Any], output: Any, workspace: Any) -> None:
         first = given[0]
-        launch(
+        run_kernel(
             *(first, weight, first if bias is None else bias),
-            *(given[1] if residual else first, output, *numbers),
-            **chosen,
+            *(given[1] if residual else first, output),
         )
 
     return run
 
 
-def _plan_by_weight(p: Problem, precision: str) -> Run:
+def _plan_by_weight(platform: Any, p: Problem, precision: str) -> Run:
     from ai3.platforms.cuda import kernels
 
     x, y, w = _shapes(p)
@@ -217,12 +225,12 @@ def _plan_by_weight(p: Problem, precision: str) -> Run:
     numbers = (*sizes, *x, *y, *w, *_geometry(p))
     rows = columns = 16 if wide else 32
     grid = (-(-outputs // rows), -(-(inputs * p.KH * p.KW) // columns), p.groups)
-    launch: Callable[..., Any] = kernels.by_weight[grid]
-    chosen = {"mode": p.padding_mode, "precision": precision, "wide": wide, "num_warps": 4}
+    chosen = {"mode": p.padding_mode, "precision": precision, "wide": wide}
     chosen |= {"BM": rows, "BN": columns, "BK": 16 if wide else 32, "widened": _widened(p)}
+    run_kernel = launch(platform, kernels.by_weight, grid, [p.dtype] * 3, numbers, chosen)
 
     def run(given: Sequence[Any], output: Any, workspace: Any) -> None:
-        launch(given[0], given[1], output, *numbers, **chosen)
+        run_kernel(given[0], given[1], output)
 
     return run
 
@@ -244,10 +252,11 @@ class _WinogradPlan:
     """Of the convolution, or of its gradient by the input, which is one by the kernel turned round
     with the channels exchanged."""
 
-    def __init__(self, p: Problem, weights: Sequence[Any]) -> None:
+    def __init__(self, platform: Any, p: Problem, weights: Sequence[Any]) -> None:
+        import torch
+
         from ai3.platforms.cuda import winograd
 
-        self._kernels, self._p = winograd, p
         self._weight, self._bias = (*weights, None)[:2]
         if p.op == "conv2d_grad_input":
             self._bias = None
@@ -265,36 +274,47 @@ class _WinogradPlan:
             sizes, pads = (p.IH, p.IW), (p.pad_top, p.pad_left)
             read, result = x, (p.OH, p.OW, *y)
             weight_strides = (*w, 0, 0, 1)
-        self._read = (self._tiles, rows, columns, self._c, *sizes, *read, *pads)
-        self._weigh = (self._k * self._c, self._c, *weight_strides)
-        self._give = (self._tiles, rows, columns, self._k, *result)
-        self._packed = self._weight.new_empty((36, self._k, self._c))
-        self._parameter = float(p.attributes.get("activation_parameter") or 0.0)
-        self._activation = epilogue.activation_of(p)
+        blocks = -(-self._tiles // _TILES)
+        read_numbers = (self._tiles, rows, columns, self._c, *sizes, *read, *pads)
+        weigh_numbers = (self._k * self._c, self._c, *weight_strides)
+        parameter = float(p.attributes.get("activation_parameter") or 0.0)
+        give_numbers = (self._tiles, rows, columns, self._k, *result, parameter)
         self._residual = epilogue.has_residual(p)
+        epilogues = {
+            "has_bias": self._bias is not None,
+            "has_residual": self._residual,
+            "activation": epilogue.activation_of(p),
+        }
+
+        double = p.dtype == "float64"
+        between = "float64" if double else "float32"
+        self._between = getattr(torch, between)
+        given, grid, block = [p.dtype, between], (blocks, self._c), {"BLOCK": _TILES}
+        transform = winograd.image_transform
+        self._read = launch(platform, transform, grid, given, read_numbers, block, 2)
+        grid, pointers = (blocks, self._k), [between, *[p.dtype] * 3]
+        transform, chosen = winograd.result_transform, block | epilogues
+        self._give = launch(platform, transform, grid, pointers, give_numbers, chosen, 2, double)
+        count, transform = weigh_numbers[0], winograd.weight_transform
+        grid_of_weights, chosen = (-(-count // 128),), {"BLOCK": 128}
+        self._weigh = launch(platform, transform, grid_of_weights, given, weigh_numbers, chosen)
+        shape = (36, self._k, self._c)
+        self._packed = self._weight.new_empty(shape, dtype=self._between)
         self.refresh()
 
     def refresh(self) -> None:
-        grid = (-(-self._weigh[0] // 128),)
-        self._kernels.weight_transform[grid](self._weight, self._packed, *self._weigh, BLOCK=128)
+        self._weigh(self._weight, self._packed)
 
     def __call__(self, inputs: Sequence[Any], output: Any, workspace: Any) -> None:
         import torch
 
-        memory = workspace.view(output.dtype)
+        memory = workspace.view(self._between)
         images = memory[: 36 * self._c * self._tiles].view(36, self._c, self._tiles)
         products = memory[36 * self._c * self._tiles :].view(36, self._k, self._tiles)
-        blocks = -(-self._tiles // 64)
-        read = self._kernels.image_transform[blocks, self._c]
-        read(inputs[0], images, *self._read, BLOCK=64, num_warps=2)
-        torch.bmm(self._packed, images, out=products)
         bias, first = self._bias, inputs[0]
-        self._kernels.result_transform[blocks, self._k](
+        self._read(first, images)
+        torch.bmm(self._packed, images, out=products)
+        self._give(
             *(products, first if bias is None else bias),
-            *(inputs[1] if self._residual else first, output, *self._give, self._parameter),
-            has_bias=bias is not None,
-            has_residual=self._residual,
-            activation=self._activation,
-            BLOCK=64,
-            num_warps=2,
+            *(inputs[1] if self._residual else first, output),
         )

@@ -6,16 +6,19 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from ai3.platforms.cuda.launch import ALIGNMENT
 from ai3.platforms.platform import Algorithm, Platform, Replayed, Stopwatch
 
 if TYPE_CHECKING:
     from ai3.platforms.cuda.cublas import CublasLt
     from ai3.platforms.cuda.cudnn import Cudnn
+    from ai3.platforms.cuda.driver import Driver
 
 
 class Cuda(Platform):
     name = "cuda"
     device = "cuda"
+    alignment = ALIGNMENT
 
     def missing(self) -> str:
         if find_spec("torch") is None:
@@ -24,9 +27,13 @@ class Cuda(Platform):
 
         if torch.version.cuda is None:
             return f"this torch, {torch.__version__}, was built without CUDA"
-        if not torch.cuda.is_available():
-            return "torch finds no GPU, or a driver that is too old"
-        return ""
+        if torch.cuda.is_available():
+            return ""
+        try:
+            torch.cuda.init()
+        except (RuntimeError, AssertionError) as error:  # of which some tell what to do
+            return f"torch cannot use a GPU: {str(error).partition('. ')[0].rstrip('.')}"
+        return "torch finds no GPU"
 
     def libraries(self) -> Mapping[str, str]:
         from ai3.platforms.cuda import triton
@@ -35,7 +42,7 @@ class Cuda(Platform):
         if missing:
             return dict.fromkeys(("cudnn", "cublas", "triton"), missing)
         found = {"cudnn": lambda: self.cudnn, "cublas": lambda: self.cublas}
-        return {name: _why(load) for name, load in found.items()} | {"triton": triton.missing()}
+        return {name: _why(load) for name, load in found.items()} | {"triton": triton.missing(self)}
 
     @cached_property
     def cudnn(self) -> "Cudnn":
@@ -55,6 +62,17 @@ class Cuda(Platform):
         names = [f"libcublasLt.so.{n}" for n in versions]
         return CublasLt(loaded("cuBLASLt", names), self.stream)
 
+    @cached_property
+    def driver(self) -> "Driver":
+        """Raises OSError where it cannot be used."""
+        import torch
+
+        from ai3.platforms.cuda.driver import Driver
+        from ai3.platforms.cuda.libraries import loaded
+
+        torch.cuda.init()  # which loads it
+        return Driver(loaded("CUDA's driver", ("libcuda.so.1", "nvcuda.dll")))
+
     def stream(self, index: int) -> int:
         """torch's current one of a device."""
         import torch
@@ -70,6 +88,13 @@ class Cuda(Platform):
         import torch
 
         return torch.cuda.current_device()
+
+    def capability(self, index: int) -> int:
+        """That of a device: 90 for 9.0."""
+        import torch
+
+        major, minor = torch.cuda.get_device_capability(index)
+        return 10 * major + minor
 
     def guard(self, device: Any) -> AbstractContextManager[Any]:
         import torch
@@ -106,6 +131,27 @@ class Cuda(Platform):
         import torch
 
         torch.cuda.synchronize(device)
+
+    def name_of(self, device: Any = None) -> str:
+        import torch
+
+        return torch.cuda.get_device_name(device)
+
+    def version(self) -> str:
+        import torch
+
+        try:
+            cudnn = f", cuDNN {self.cudnn.version}"
+        except OSError:
+            cudnn = ""
+        return f"torch {torch.__version__}{cudnn}"
+
+    def elementwise(self, program: str, inputs: Sequence[Any], output: Any = None) -> Any:
+        from ai3.platforms.cuda import elementwise, triton
+
+        if triton.missing(self):
+            return None
+        return elementwise.run(self, program, inputs, output)
 
     def stopwatch(self, device: Any) -> Stopwatch:
         from ai3.platforms.cuda.graphs import EventWatch

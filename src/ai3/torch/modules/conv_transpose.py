@@ -58,7 +58,7 @@ class _ConvTranspose(Swapped):
         if output_size is None:
             return input, added, None
         attributes = self.attributes(self) | {"output_padding": two(added, 0)}
-        return input, added, (*attributes.values(), self.algorithm)
+        return input, added, (*attributes.values(), self.__dict__.get("_memory"), self.algorithm)
 
 
 class ConvTranspose1d(_ConvTranspose, nn.ConvTranspose1d):

@@ -71,21 +71,25 @@ class _Convolution(Swapped):
 
     @classmethod
     def problems(
-        cls, module: Any, choice: Choice, shape: Sequence[int] | None
+        cls,
+        module: Any,
+        choice: Choice,
+        shape: Sequence[int] | None,
+        memory: int | None = None,
     ) -> Iterator[tuple[str, Asked]]:
         chosen = _algorithms(choice)
-        forward = cls.problem(module, shape)
+        forward = cls.problem(module, shape, memory)
         yield chosen.forward, forward
         input, grad = forward.inputs[0].shape, forward.output.shape
         attributes, kernel = cls.attributes(module), tuple(kernel_of(module.weight).shape[2:])
         certain = shape is not None
         if chosen.grad_input != "default":
             sized = attributes | {"input_size": tuple(input[-2:])}
-            of = cls.asked(module, "conv2d_grad_input", [grad], sized, certain)
+            of = cls.asked(module, "conv2d_grad_input", [grad], sized, certain, memory)
             yield chosen.grad_input, of
         if chosen.grad_weight != "default":
             sized = attributes | {"kernel_size": kernel}
-            of = cls.asked(module, "conv2d_grad_weight", [input, grad], sized, certain)
+            of = cls.asked(module, "conv2d_grad_weight", [input, grad], sized, certain, memory)
             yield chosen.grad_weight, of
 
 

@@ -56,7 +56,7 @@ class Swapped(nn.Module):
         self.__dict__["algorithm"] = choice
 
     def config(self) -> Config:
-        return (*self.attributes(self).values(), self.algorithm)
+        return (*self.attributes(self).values(), self.__dict__.get("_memory"), self.algorithm)
 
     @classmethod
     def attributes(cls, module: Any) -> dict[str, Any]:
@@ -75,11 +75,12 @@ class Swapped(nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def problem(cls, module: Any, shape: Sequence[int] | None) -> Asked:
+    def problem(cls, module: Any, shape: Sequence[int] | None, memory: int | None = None) -> Asked:
         """What the core's operation is to do for an input of the module of a shape, or of one that
         fits."""
         of = cls.some_shape(module) if shape is None else cls.image_shape(module, shape)
-        return cls.asked(module, cls.layer.op, [of], cls.attributes(module), shape is not None)
+        attributes, certain = cls.attributes(module), shape is not None
+        return cls.asked(module, cls.layer.op, [of], attributes, certain, memory)
 
     @classmethod
     def asked(
@@ -89,6 +90,7 @@ class Swapped(nn.Module):
         inputs: Sequence[Sequence[int]],
         attributes: dict[str, Any],
         certain: bool = True,
+        memory: int | None = None,
     ) -> Asked:
         """The problem of an operation of the core where the module's weights are, for inputs of
         shapes, which are `certain` to come or stand for others."""
@@ -104,7 +106,7 @@ class Swapped(nn.Module):
         dtype = str(weight.dtype).removeprefix("torch.")
         given = [Array(dtype, tuple(shape)) for shape in inputs]
         own = [w if w is None else array_of(w) for w in weights]
-        return Task(platform, op, given, own, attributes, certain=certain)
+        return Task(platform, op, given, own, attributes, certain=certain, memory=memory)
 
     @classmethod
     def tensors(cls, module: Any) -> tuple[Tensor | None, ...]:
@@ -113,11 +115,15 @@ class Swapped(nn.Module):
 
     @classmethod
     def problems(
-        cls, module: Any, choice: Choice, shape: Sequence[int] | None
+        cls,
+        module: Any,
+        choice: Choice,
+        shape: Sequence[int] | None,
+        memory: int | None = None,
     ) -> Iterator[tuple[str, Asked]]:
         """Each algorithm of a choice with what it is to do."""
         assert isinstance(choice, str)
-        yield choice, cls.problem(module, shape)
+        yield choice, cls.problem(module, shape, memory)
 
     def compute(
         self, input: Tensor, weight: Tensor, bias: Tensor | None, config: Config | None = None
@@ -228,26 +234,34 @@ class Swapped(nn.Module):
         """What the profiler shows beside the operator's own name."""
         algorithm = self.algorithm
         if algorithm == "default" and type(input) is Tensor:
-            problem = self.asked(self, self.layer.op, [input.shape], self.attributes(self))
+            memory, geometry = self.__dict__.get("_memory"), self.attributes(self)
+            problem = self.asked(self, self.layer.op, [input.shape], geometry, memory=memory)
             algorithm = f"default: {problem.resolve(algorithm)}"
         return f"ai3::{self.kind}[{algorithm}] {self.__dict__.get('_name', '')}".rstrip()
 
 
 _ADDED = (
     *("algorithm", "grad_input", "grad_weight"),
-    *("_name", "_why", "_layer", "_placed", "_frozen"),
+    *("_name", "_why", "_memory", "_layer", "_placed", "_frozen"),
 )
 """What a swapped module holds that the original does not."""
 
 
-def swap(module: nn.Module, kind: type[Swapped], choice: Choice, name: str, why: str) -> None:
+def swap(
+    module: nn.Module,
+    kind: type[Swapped],
+    choice: Choice,
+    name: str,
+    why: str,
+    memory: int | None = None,
+) -> None:
     """Make the module, whose qualified name is `name`, compute by what was chosen."""
     if not isinstance(module, Swapped):
         module.__class__ = _with_base(module, _class_of(kind, _base(type(module), module)))
     assert isinstance(module, Swapped)
     freeze(module, False)
     module.configure(choice)
-    module.__dict__.update(_name=name, _why=why)
+    module.__dict__.update(_name=name, _why=why, _memory=memory)
 
 
 def freeze(module: Swapped, frozen: bool) -> None:

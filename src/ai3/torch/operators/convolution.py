@@ -20,7 +20,7 @@ from ai3.torch.operators.bilinear import bilinear, define, transformed
 _GEOMETRY = "SymInt[] dilation, SymInt groups"
 _CONFIG = (
     f"SymInt[] stride, SymInt[] padding, {_GEOMETRY}, str padding_mode, "
-    "str algorithm, str grad_input, str grad_weight"
+    "int? memory, str algorithm, str grad_input, str grad_weight"
 )
 
 
@@ -58,7 +58,7 @@ def _fake_grad_weight(grad: Tensor, input: Tensor, kernel: Sequence[int], *confi
 
 
 def _fake_transpose(input: Tensor, weight: Tensor, bias: Tensor | None, *config: Any) -> Tensor:
-    stride, padding, output_padding, dilation, groups, _ = config
+    stride, padding, output_padding, dilation, groups, *_ = config
     ic, oc, *kernel = kernel_of(weight).shape
     _check(input, ic)
     sizes = [
@@ -191,7 +191,8 @@ _grad_bias = define(
 )
 conv_transpose2d = bilinear(
     "conv_transpose2d(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, "
-    f"SymInt[] padding, SymInt[] output_padding, {_GEOMETRY}, str algorithm) -> Tensor",
+    f"SymInt[] padding, SymInt[] output_padding, {_GEOMETRY}, int? memory, str algorithm"
+    ") -> Tensor",
     lambda on: lambda x, w, b, config: layer_of(w, on.ConvTranspose, config).run(x, w, b),
     _fake_transpose,
     conv_transpose2d_gradients,

@@ -24,7 +24,7 @@ def _flops(input: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> i
 
 
 linear = bilinear(
-    "linear(Tensor input, Tensor weight, Tensor? bias, str algorithm) -> Tensor",
+    "linear(Tensor input, Tensor weight, Tensor? bias, int? memory, str algorithm) -> Tensor",
     lambda on: lambda x, w, b, config: layer_of(w, on.Linear, config).run(x, w, b),
     _fake,
     linear_gradients,
