@@ -465,7 +465,7 @@ def test_algorithms_race_on_the_device(
     monkeypatch.setattr(own, "algorithms_of", lambda platform: {})
     net = nn.Sequential(conv(3, 4, 3, padding=1))
     x = torch.randn(2, 3, 6, 5, device="mirror:1")
-    tuned = ai3.tune(net, x, seconds=1, gradients=True)
+    tuned = ai3.tune(net, x, seconds=30, gradients=True)
     (chosen,) = tuned.values()
     assert chosen.forward in cuda.algorithms("conv2d")
     assert chosen.grad_input in cuda.algorithms("conv2d_grad_input")
