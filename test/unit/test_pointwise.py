@@ -244,6 +244,31 @@ def test_numbers_are_weak(core: ModuleType, dtype: torch.dtype, number: Any) -> 
         assert actual.dtype == (x * number).dtype
 
 
+NUMBERS = ["0", "2", "-1", "256", "0.0", "-0.0", "0.5", "1e-300", "inf", "nan", "True", "False"]
+TRUTHS = [name for name in ALL if name.startswith("logical")]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_what_is_not_zero_is_true(core: ModuleType, dtype: torch.dtype, number: str) -> None:
+    """Elements of every dtype, and numbers beside them, in each function of bool."""
+    x = torch.tensor([0, 1, 2, 254]).to(dtype)
+    if dtype.is_floating_point:
+        x = torch.cat([x, torch.tensor([-0.0, 0.25, float("nan"), -float("inf")], dtype=dtype)])
+    other = torch.tensor(bool(eval(number, {"inf": float("inf"), "nan": float("nan")})))
+    for name in TRUTHS:
+        function = torch_function(name)
+        programs = {f"{name}(x0, {number})": (x, other), f"{name}({number}, x0)": (other, x)}
+        if _core.pointwise_functions()[name] == 1:
+            programs = {f"{name}(x0)": (x,)}
+        for program, operands in programs.items():
+            for actual in run(core, program, x):
+                assert actual.dtype == torch.bool
+                assert torch.equal(actual, function(*operands)), program
+    for actual in run(core, f"where({number}, x0, x1)", x, x + x):
+        assert torch.equal(actual.nan_to_num(), (x if other else x + x).nan_to_num())
+
+
 @pytest.mark.parametrize("to", DTYPES, ids=str)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_conversions(core: ModuleType, dtype: torch.dtype, to: torch.dtype) -> None:

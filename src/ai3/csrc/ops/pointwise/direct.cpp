@@ -289,7 +289,9 @@ class PointwisePlan final : public Plan {
     Value as(DType takes, const Operand& operand, const std::vector<Value>& results,
              const Program& program) {
         if (operand.from == Operand::From::number) {
-            constants_.push_back({values_, takes, operand.real, operand.integer});
+            const bool truth = takes == DType::boolean;
+            constants_.push_back(
+                {values_, takes, operand.real, truth ? operand.real != 0 : operand.integer});
             return values_++;
         }
         Value value = operand.index;
