@@ -284,6 +284,49 @@ def test_nan_and_infinity_reach_what_reads_them_and_nothing_else(algorithm: str)
     assert_close(actual, expected, algorithm)
 
 
+GROUPED = ["groups_2", "groups_tails", "grouped_wide", "grouped_few_pixels", "few_pixels_grouped"]
+
+
+@pytest.mark.parametrize("name", [*GROUPED, "many_narrow_groups", "depthwise_multiplier"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_nan_and_infinity_stay_in_their_group(
+    core: ModuleType, name: str, dtype: torch.dtype
+) -> None:
+    """Blocks of channels span groups: what the others give does not change by a bit."""
+    case = CASES[name]
+    x, weight, bias = case.tensors(dtype)
+    groups = case.attributes["groups"]
+    marked = x.clone()
+    own = slice(x.shape[1] // groups, 2 * (x.shape[1] // groups))
+    marked[:, own][:, :, 1::3, 2::3] = float("inf")
+    marked[:, own][:, -1, 0, 0] = float("nan")
+    expected = case.by_torch(marked, weight, bias)
+    for layout in LAYOUTS:
+        for output_layout in LAYOUTS:
+            for activation in ("none", "relu"):
+                attributes = {
+                    **case.attributes,
+                    "output_layout": output_layout,
+                    "activation": activation,
+                }
+                spec = core.Spec(str(dtype).removeprefix("torch."), tuple(x.shape), layout)
+                weights = core.Weights.of([weight, bias])
+                problem = core.problem("conv2d", [spec], weights, attributes)
+                for algorithm in ALGORITHMS:
+                    if problem.refusal(algorithm):
+                        continue
+                    plain, actual = (
+                        run_in_layout(core, problem, algorithm, given).unflatten(1, (groups, -1))
+                        for given in (x, marked)
+                    )
+                    for group in set(range(groups)) - {1}:
+                        assert torch.equal(actual[:, group], plain[:, group]), algorithm
+                    if algorithm == "direct" and activation == "none":
+                        same = expected.unflatten(1, (groups, -1))[:, 1]
+                        assert torch.equal(actual[:, 1].isfinite(), same.isfinite())
+                        assert torch.equal(actual[:, 1].isnan(), same.isnan())
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_memory_around_the_input_is_not_read(algorithm: str) -> None:
     """NaN on every side of the input would show in the result if it were."""

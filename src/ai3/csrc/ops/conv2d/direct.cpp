@@ -126,9 +126,6 @@ class Direct final : public Algorithm<Conv2d> {
     bool takes_bfloat16() const override { return true; }
 
     std::string refusal(const Conv2d& p) const override {
-        const bool pairs = p.groups == 1 || p.group_ic() % multiplied<bfloat16> == 0 ||
-                           DirectDepthwisePlan<bfloat16>::fits(p);
-        if (p.dtype == DType::bf16 && !pairs) return "its groups have no even number of channels";
         return refuse_to_narrow(p);
     }
 

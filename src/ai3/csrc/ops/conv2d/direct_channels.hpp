@@ -19,6 +19,7 @@ namespace ai3 {
 struct ChannelBlock {
     Index first_oc, end_oc;
     Index first_ic, end_ic;
+    bool foreign;  // whether some of these are of another group than some of its output channels
     int vectors;
     Index packed;  // where its bias lies in the packed weights, followed by its weights
 };
@@ -293,11 +294,69 @@ class DirectChannelsPlan final : public Plan {
             }
             ic += count;
         }
+        if (block.foreign)
+            for (int v = 0; v < block.vectors; ++v) {
+                Sum* vectors = target + v * out_vector;
+                if (!any_nan(vectors, out_pixel, rows * n)) continue;
+                for (Index i = 0; i < rows * n; ++i)
+                    sum_own_groups(
+                        block, v, from,
+                        first + i / n * p.stride_h * from.row + i % n * p.stride_w * from.pixel,
+                        whole && relu, vectors + i * out_pixel);
+            }
         if (!whole)
             out.write(sums, block_width, image, block.first_oc, block.end_oc, pixel, rows * n);
         else if constexpr (in_float)
             for (int v = 0; !relu && v < block.vectors; ++v)
                 apply_to_vectors(epilogue, whole + v * out_vector, out_pixel, rows * n);
+    }
+
+    static bool any_nan(const Sum* vectors, Index stride, Index n) {
+        VecIndex<Sum> numbers = ~VecIndex<Sum>{};
+        for (Index i = 0; i < n; ++i) {
+            const Vec<Sum> v = load(vectors + i * stride);
+            numbers &= v == v;
+        }
+        bool all = true;
+        for (Index l = 0; l < W; ++l) all = all && numbers[l];
+        return !all;
+    }
+
+    // Sums anew those of a pixel's vector that are NaN, each of its own group's channels alone, in
+    // the order of the tile: zero weights do not keep infinities and NaN of other groups away.
+    void sum_own_groups(const ChannelBlock& block, int vector, const ImageStrides& from,
+                        const Read* pixel, bool relu, Sum* sums) const {
+        const T* first_weight = packed->template as<T>() + block.packed;
+        const Sum* bias = reinterpret_cast<const Sum*>(first_weight);
+        const T* weights = first_weight + block.vectors * W * bias_elements;
+        for (Index l = 0; l < W; ++l) {
+            if (sums[l] == sums[l]) continue;
+            const Index lane = vector * W + l, oc = block.first_oc + lane;
+            sums[l] = bias[lane];
+            if (oc >= block.end_oc) continue;
+            const Index end = (oc / p.group_oc() + 1) * p.group_ic() - block.first_ic;
+            for (Index ic = end - p.group_ic(), stop; ic < end; ic = stop) {
+                stop = std::min(end, (ic / together(s.read) + 1) * together(s.read));
+                for (Index kh = 0; kh < p.KH; ++kh)
+                    for (Index kw = 0; kw < p.KW; ++kw)
+                        for (Index c = ic; c < stop; ++c)
+                            sums[l] += Sum(weights[packed_at(block, c, kh * p.KW + kw, lane)]) *
+                                       Sum(pixel[from.channel(block.first_ic + c) +
+                                                 kh * p.dilation_h * from.row +
+                                                 kw * p.dilation_w * from.pixel]);
+            }
+            if (relu && sums[l] < 0) sums[l] = 0;
+        }
+    }
+
+    // Where a block's packed weights have that of input channel `ic`, from the first one that it
+    // reads on, under element `tap` of the kernel for output channel `lane` of the block.
+    Index packed_at(const ChannelBlock& block, Index ic, Index tap, Index lane) const {
+        const Index size = together(s.read), start = ic / size * size;
+        const Index channels = round_up(block.end_ic - block.first_ic, group);
+        const Index some = std::min(size, channels - start);
+        const Index step = start * p.KH * p.KW + tap * some + (ic - start) / group * group;
+        return step * block.vectors * W + lane * group + (ic - start) % group;
     }
 
     // Channels that a reduction takes together; the last ones may be fewer.
@@ -336,8 +395,10 @@ class DirectChannelsPlan final : public Plan {
                 const Index first_group = oc / p.group_oc(), last_group = (end - 1) / p.group_oc();
                 const Index first_ic = first_group * p.group_ic() / aligned * aligned;
                 const Index end_ic = (last_group + 1) * p.group_ic();
+                const bool foreign =
+                    p.groups > 1 && round_up(end_ic, group) - first_ic > p.group_ic();
                 const int vectors = int(divide(end - oc, W));
-                blocks.push_back({oc, end, first_ic, end_ic, vectors, packed});
+                blocks.push_back({oc, end, first_ic, end_ic, foreign, vectors, packed});
                 packed += vectors * W *
                           (bias_elements + round_up(end_ic - first_ic, group) * p.KH * p.KW);
             }
@@ -368,7 +429,7 @@ class DirectChannelsPlan final : public Plan {
     template <typename From, typename Bias>
     void pack_block(const ChannelBlock& block, const From* from, const Bias* from_bias,
                     T* packed) const {
-        const Index taps = p.KH * p.KW, size = together(s.read), block_width = block.vectors * W;
+        const Index taps = p.KH * p.KW, block_width = block.vectors * W;
         const Index channels = round_up(block.end_ic - block.first_ic, group);
         Sum* bias = reinterpret_cast<Sum*>(packed);
         T* to = packed + block_width * bias_elements;
@@ -387,10 +448,7 @@ class DirectChannelsPlan final : public Plan {
                 gather_channels(from + oc * K + k, K, n, count, square, W);
                 for (Index l = 0; l < n; ++l) {
                     const Index ic = first + (k + l) / taps, tap = (k + l) % taps;
-                    const Index start = ic / size * size;
-                    const Index some = std::min(size, channels - start);
-                    const Index step = start * taps + tap * some + (ic - start) / group * group;
-                    T* target = to + step * block_width + lane * group + (ic - start) % group;
+                    T* target = to + packed_at(block, ic, tap, lane);
                     for (Index c = 0; c < count; ++c) target[c * group] = T(square[l * W + c]);
                 }
             }
