@@ -11,7 +11,7 @@ namespace ai3 {
 namespace {
 
 template <typename T>
-using Sliding = SlidingPlan<T, Mean<T>>;
+using Sliding = SlidingPlan<T, Mean<Lane<T>>>;
 
 Axes bins(const AdaptiveAvgPool2d& p) { return {Axis::bins(p.IH, p.OH), Axis::bins(p.IW, p.OW)}; }
 
@@ -20,12 +20,8 @@ class Direct final : public Algorithm<AdaptiveAvgPool2d> {
     std::string_view name() const override { return "direct"; }
     bool takes_bfloat16() const override { return true; }
 
-    std::string refusal(const AdaptiveAvgPool2d& p) const override {
-        return refuse_planes_of_bfloat16(p);
-    }
-
     std::size_t workspace_bytes(const AdaptiveAvgPool2d& p) const override {
-        return with_type(p.dtype, [&](auto zero) {
+        return with_real(p.dtype, [&](auto zero) {
             return Sliding<decltype(zero)>::workspace_bytes(bins(p), p.threads);
         });
     }
@@ -40,7 +36,7 @@ class Direct final : public Algorithm<AdaptiveAvgPool2d> {
                 [&](Index ow) { return axes.w.span(ow).count; });
             if (!p.dense())
                 return std::make_unique<ChannelsPlan<T, Mean<Lane<T>>>>(p, axes, std::move(mean));
-            return std::make_unique<Sliding<Lane<T>>>(p.N * p.C, axes, p.threads, std::move(mean));
+            return std::make_unique<Sliding<T>>(p.N * p.C, axes, p.threads, std::move(mean));
         });
     }
 };

@@ -9,17 +9,15 @@ namespace ai3 {
 namespace {
 
 template <typename T>
-using Sliding = SlidingPlan<T, Mean<T>>;
+using Sliding = SlidingPlan<T, Mean<Lane<T>>>;
 
 class Direct final : public Algorithm<AvgPool2d> {
   public:
     std::string_view name() const override { return "direct"; }
     bool takes_bfloat16() const override { return true; }
 
-    std::string refusal(const AvgPool2d& p) const override { return refuse_planes_of_bfloat16(p); }
-
     std::size_t workspace_bytes(const AvgPool2d& p) const override {
-        return with_type(p.dtype, [&](auto zero) {
+        return with_real(p.dtype, [&](auto zero) {
             return Sliding<decltype(zero)>::workspace_bytes(axes(p), p.threads);
         });
     }
@@ -33,8 +31,7 @@ class Direct final : public Algorithm<AvgPool2d> {
             if (!p.dense())
                 return std::make_unique<ChannelsPlan<T, Mean<Lane<T>>>>(p, axes(p),
                                                                         std::move(mean));
-            return std::make_unique<Sliding<Lane<T>>>(p.N * p.C, axes(p), p.threads,
-                                                      std::move(mean));
+            return std::make_unique<Sliding<T>>(p.N * p.C, axes(p), p.threads, std::move(mean));
         });
     }
 };

@@ -19,17 +19,15 @@ struct Largest {
 };
 
 template <typename T>
-using Sliding = SlidingPlan<T, Largest<T>>;
+using Sliding = SlidingPlan<T, Largest<Lane<T>>>;
 
 class Direct final : public Algorithm<MaxPool2d> {
   public:
     std::string_view name() const override { return "direct"; }
     bool takes_bfloat16() const override { return true; }
 
-    std::string refusal(const MaxPool2d& p) const override { return refuse_planes_of_bfloat16(p); }
-
     std::size_t workspace_bytes(const MaxPool2d& p) const override {
-        return with_type(p.dtype, [&](auto zero) {
+        return with_real(p.dtype, [&](auto zero) {
             return Sliding<decltype(zero)>::workspace_bytes(axes(p), p.threads);
         });
     }
@@ -40,8 +38,7 @@ class Direct final : public Algorithm<MaxPool2d> {
             if (!p.dense())
                 return std::make_unique<ChannelsPlan<T, Largest<Lane<T>>>>(p, axes(p),
                                                                            Largest<Lane<T>>{});
-            return std::make_unique<Sliding<Lane<T>>>(p.N * p.C, axes(p), p.threads,
-                                                      Largest<Lane<T>>{});
+            return std::make_unique<Sliding<T>>(p.N * p.C, axes(p), p.threads, Largest<Lane<T>>{});
         });
     }
 };

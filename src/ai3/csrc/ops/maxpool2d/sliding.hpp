@@ -7,9 +7,10 @@
 //   wide      rows of columns in L1; for stride 2 even and odd columns lie apart, so that
 //             neighbouring outputs read neighbouring columns there too
 //
-// A Rule<T> says what a reduction is: neutral(), combine(a, b), finish(v, oh, ow), which makes the
-// outputs (oh, ow + lane) of the reduced lanes, finish_channels(v, oh, ow), which makes the outputs
-// (oh, ow) of as many channels, and uniform(), whether it does so everywhere alike.
+// Planes of bfloat16 are reduced in float. A Rule, of what T is computed with, says what a
+// reduction is: neutral(), combine(a, b), finish(v, oh, ow), which makes the outputs (oh, ow +
+// lane) of the reduced lanes, finish_channels(v, oh, ow), which makes the outputs (oh, ow) of as
+// many channels, and uniform(), whether it does so everywhere alike.
 #pragma once
 
 #include "core/simd.hpp"
@@ -20,6 +21,7 @@ namespace ai3 {
 
 template <typename T, typename Rule>
 class SlidingPlan final : public Plan {
+    using Sum = Lane<T>;
     static constexpr Index W = lanes<T>;
 
     enum class Path { whole, narrow, halving, wide };
@@ -49,7 +51,7 @@ class SlidingPlan final : public Plan {
             return phases == 2 ? (place & 1) * pitch + place / 2 : place;
         }
         Index row() const { return pitch * phases; }
-        std::size_t bytes() const { return align_up(std::size_t(rows * row()) * sizeof(T)); }
+        std::size_t bytes() const { return align_up(std::size_t(rows * row()) * sizeof(Sum)); }
     };
 
     // One element of each of W neighbouring windows: the lane that it is shuffled from, and which
@@ -122,7 +124,7 @@ class SlidingPlan final : public Plan {
         const Index tasks = std::clamp<Index>(rows / (task_elements / row_work + 1), 1, rows);
         parallel_for(threads, tasks, [&](Index i, int thread) {
             const Index row = rows * i / tasks, end = rows * (i + 1) / tasks;
-            T* memory = reinterpret_cast<T*>(workspace + std::size_t(thread) * columns.bytes());
+            Sum* memory = reinterpret_cast<Sum*>(workspace + std::size_t(thread) * columns.bytes());
             switch (path) {
                 case Path::whole:
                     reduce_planes(in, out, row, end);
@@ -171,12 +173,11 @@ class SlidingPlan final : public Plan {
     }
 
     void put(Vec<T> v, Index n, T* out) const {
-        if (n < W)
-            LaneMask<T>::first(n).store(out, v);
-        else if (past_cache && reinterpret_cast<std::uintptr_t>(out) % sizeof(v) == 0)
-            stream(out, v);
-        else
-            store(out, v);
+        if (n < W) return LaneMask<T>::first(n).store(out, v);
+        if constexpr (std::is_same_v<T, Sum>)
+            if (past_cache && reinterpret_cast<std::uintptr_t>(out) % sizeof(v) == 0)
+                return stream(out, v);
+        store(out, v);
     }
 
     void reduce_planes(const T* in, T* out, Index plane, Index end) const {
@@ -295,7 +296,7 @@ class SlidingPlan final : public Plan {
         }
     }
 
-    void reduce_wide(const T* in, T* out, Index row, Index end, T* memory) const {
+    void reduce_wide(const T* in, T* out, Index row, Index end, Sum* memory) const {
         for (Index ow = 0; ow < w.outputs; ow += columns.outputs) {
             const Index stop = std::min(ow + columns.outputs, w.outputs);
             const Index start = ow * w.stride - w.pad, first = std::max<Index>(start, 0);
@@ -311,7 +312,7 @@ class SlidingPlan final : public Plan {
                     put_columns(rows, first, n, first - start, memory + i * columns.row());
                 }
                 for (Index i = 0; i < count; ++i) {
-                    const T* from = memory + i * columns.row();
+                    const Sum* from = memory + i * columns.row();
                     T* to = out + (begin + i) * w.outputs;
                     const Index oh = writer.next().oh;
                     if (w.stride == 1 || w.stride == 2)
@@ -324,11 +325,11 @@ class SlidingPlan final : public Plan {
     }
 
     // Reduces the columns [first, first + n) of the plane; they begin at `place`.
-    void put_columns(const Rows& rows, Index first, Index n, Index place, T* to) const {
+    void put_columns(const Rows& rows, Index first, Index n, Index place, Sum* to) const {
         const bool split = columns.phases == 2;
         const T* from = rows.first + first;
-        T* even = to + columns.at(place);
-        T* odd = split ? to + columns.at(place + 1) : even + W;
+        Sum* even = to + columns.at(place);
+        Sum* odd = split ? to + columns.at(place + 1) : even + W;
         const Index advance = split ? W : 2 * W;
         const auto put_pair = [&](Vec<T> a, Vec<T> b) {
             if (split) deinterleave<T>(a, b);
@@ -341,7 +342,7 @@ class SlidingPlan final : public Plan {
             put_pair(reduce_rows(from, rows.count, n), reduce_rows(from + W, rows.count, n - W));
     }
 
-    void reduce_columns(const T* from, Index oh, Index ow, Index end, T* out) const {
+    void reduce_columns(const Sum* from, Index oh, Index ow, Index end, T* out) const {
         const Index* const offset = offsets.data();
         for (const Index taps = w.most; ow < end; ow += W, from += W) {
             Vec<T> v = load(from);
@@ -351,7 +352,7 @@ class SlidingPlan final : public Plan {
     }
 
     // `row`: where the plane's column 0 is or would be.
-    void reduce_spans(const T* row, Index oh, Index ow, Index end, T* out) const {
+    void reduce_spans(const Sum* row, Index oh, Index ow, Index end, T* out) const {
         for (; ow < end; ow += W) {
             const Index count = std::min(W, end - ow);
             Vec<T> lane[W];
@@ -368,8 +369,8 @@ class SlidingPlan final : public Plan {
     }
 
     // The first `n` elements of a window from `p` on, then neutral ones.
-    Vec<T> elements(const T* p, Index n) const {
-        const auto mask = LaneMask<T>::first(n);
+    Vec<T> elements(const Sum* p, Index n) const {
+        const auto mask = LaneMask<Sum>::first(n);
         if (w.step == 1) return mask.select(mask.load(p), rule.neutral());
         Vec<T> v = rule.neutral();
         for (Index i = 0; i < n; ++i) v[i] = p[i * w.step];

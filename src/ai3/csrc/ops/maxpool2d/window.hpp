@@ -125,9 +125,4 @@ struct Pooling2d {
     }
 };
 
-// The refusal of what slides along planes, which is written for float and double.
-inline std::string refuse_planes_of_bfloat16(const Pooling2d& p) {
-    return p.dtype == DType::bf16 && p.dense() ? "planes of bfloat16 are read as float32" : "";
-}
-
 }  // namespace ai3
