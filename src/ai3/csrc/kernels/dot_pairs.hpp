@@ -20,6 +20,12 @@ double measured_dot_pairs_rate();
 // false as without the instruction. nullopt: no more.
 void force_pairs(std::optional<bool> pairs);
 
+// Stores the lanes of two vectors of bfloat16 as pairs.
+inline void store_pairs(bfloat16* p, Vec<float> first, Vec<float> second) {
+    const detail::Bits32 pairs = ((detail::Bits32)first >> 16) | (detail::Bits32)second;
+    store(reinterpret_cast<float*>(p), (Vec<float>)pairs);
+}
+
 #if defined(__AVX512F__)
 // sums + a.first * b.first + a.second * b.second, lane by lane. Only where the processor has it.
 inline void dot_pairs(Vec<float>& sums, Vec<float> a, Vec<float> b) {

@@ -130,6 +130,27 @@ class Pieces {
         }
     }
 
+    // Calls put(to, x...) for each of the pieces [begin, end), where x are its pixels of the
+    // channels `planes`, zero past its end.
+    template <typename Put, typename... Plane>
+    void each_vector(const Piece* begin, const Piece* end, Put&& put,
+                     const Plane*... planes) const {
+        const auto with_stride = [&]<int S>(std::integral_constant<int, S>) {
+            for (; begin != end; ++begin)
+                put(Index(begin->to), read<S>(*begin, planes + begin->from)...);
+        };
+        switch (stride) {
+            case 1:
+                return with_stride(std::integral_constant<int, 1>{});
+            case 2:
+                return with_stride(std::integral_constant<int, 2>{});
+            case 4:
+                return with_stride(std::integral_constant<int, 4>{});
+            default:
+                return with_stride(std::integral_constant<int, 0>{});
+        }
+    }
+
   private:
     static std::uint64_t first(Index n) { return (std::uint64_t{1} << n) - 1; }
 

@@ -8,6 +8,7 @@
 #include "ops/conv2d/columns.hpp"
 #include "ops/conv2d/gemm_cost.hpp"
 #include "ops/conv2d/gemm_plan.hpp"
+#include "ops/conv2d/implicit_bfloat16.hpp"
 #include "ops/conv2d/op.hpp"
 
 namespace ai3 {
@@ -58,11 +59,44 @@ class ImplicitColumns {
     Pieces<T> pieces;
 };
 
+template <typename F>
+auto with_bfloat16(const Conv2d& p, F&& f) {
+    const auto to = [&]<typename O>(O) {
+        return multiplies_pairs() ? f(std::type_identity<ImplicitBfloat16Plan<O, bfloat16>>{})
+                                  : f(std::type_identity<ImplicitBfloat16Plan<O, float>>{});
+    };
+    return p.output_dtype == DType::bf16 ? to(bfloat16{}) : to(float{});
+}
+
 class ImplicitGemm final : public GemmAlgorithm<ImplicitColumns> {
+    using Family = GemmAlgorithm<ImplicitColumns>;
+
   public:
     std::string_view name() const override { return "implicit gemm"; }
+    bool takes_bfloat16() const override { return true; }
+
+    std::string refusal(const Conv2d& p) const override {
+        const std::string reason = Family::refusal(p);
+        return reason.empty() ? refuse_to_narrow(p) : reason;
+    }
+
+    std::size_t workspace_bytes(const Conv2d& p) const override {
+        if (p.dtype != DType::bf16) return Family::workspace_bytes(p);
+        return with_bfloat16(p,
+                             [&](auto plan) { return decltype(plan)::type::workspace_bytes(p); });
+    }
+
+    std::unique_ptr<Plan> plan(const Conv2d& p, const WeightSet& weights) const override {
+        if (p.dtype != DType::bf16) return Family::plan(p, weights);
+        return with_bfloat16(p, [&](auto plan) -> std::unique_ptr<Plan> {
+            return std::make_unique<typename decltype(plan)::type>(p, weights);
+        });
+    }
 
     double cost(const Conv2d& p) const override {
+        if (p.dtype == DType::bf16)
+            return with_bfloat16(p, [&](auto plan) { return decltype(plan)::type::cost(p); }) /
+                   p.threads;
         return with_type(p.dtype, [&](auto zero) { return gemm_cost<decltype(zero)>(p, 17); });
     }
 };
