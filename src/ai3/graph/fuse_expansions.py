@@ -13,7 +13,10 @@ LEAST_BYTES = 1 << 19
 LEAST_PIXELS = 28 * 28
 """How large the expanded images together, and one of them, must be: others stay in near caches."""
 
-DEPTHWISE = ("stride", "padding", "dilation", "activation", "activation_parameter")
+DEPTHWISE = (
+    *("stride", "padding", "dilation", "activation", "activation_parameter"),
+    "output_dtype",
+)
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ def _may_expand(before: Node, node: Node, graph: Graph) -> bool:
     )
     names = (before.inputs[0], before.name, node.name)
     specs = [graph.specs[name] for name in names]
-    forms = {(spec.dtype, spec.layout) for spec in specs}
-    return pointwise and depthwise and forms in ({("float32", "blocked")}, {("float64", "blocked")})
+    read, between, written = (spec.dtype for spec in specs)
+    same = read == between and (read == "bfloat16" or between == written)
+    return pointwise and depthwise and same and {spec.layout for spec in specs} == {"blocked"}
 
 
 def _fused(before: Node, node: Node) -> Node:

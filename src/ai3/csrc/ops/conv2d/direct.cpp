@@ -103,6 +103,8 @@ auto with_plan(const Conv2d& p, F&& f) {
     };
     if (p.dtype == DType::bf16)
         return p.output_dtype == DType::bf16 ? from_bfloat16(bfloat16{}) : from_bfloat16(float{});
+    if (p.output_dtype == DType::bf16)
+        return f(std::type_identity<DirectDepthwisePlan<float, bfloat16>>{});
     return with_type(p.dtype, [&](auto zero) {
         using T = decltype(zero);
         switch (estimate(p).way) {
@@ -126,7 +128,7 @@ class Direct final : public Algorithm<Conv2d> {
     bool takes_bfloat16() const override { return true; }
 
     std::string refusal(const Conv2d& p) const override {
-        return refuse_to_narrow(p);
+        return DirectDepthwisePlan<float>::fits(p) ? "" : refuse_to_narrow(p);
     }
 
     std::size_t workspace_bytes(const Conv2d& p) const override {

@@ -10,12 +10,14 @@
 
 namespace ai3 {
 
-// From T to O: of bfloat16, the output may be float.
+// From T to O, each float or bfloat16 where they differ.
 template <typename T, typename O = T>
 class DirectDepthwisePlan final : public Plan {
     using Sum = Lane<T>;
     static constexpr Index W = lanes<T>;
     static constexpr bool converted = !std::is_same_v<T, Sum>;
+    // Whether tiles may store what they sum where it belongs.
+    static constexpr bool in_float = !converted && std::is_same_v<O, Sum>;
 
     static constexpr Index divide(Index n, Index by) { return (n + by - 1) / by; }
 
@@ -96,7 +98,7 @@ class DirectDepthwisePlan final : public Plan {
     // A last block that is not full is read in place as the last full vector of channels, of which
     // the lanes that are another block's are not stored.
     bool overlaps() const {
-        return !converted && p.input_layout == Layout::channels_last &&
+        return in_float && p.input_layout == Layout::channels_last &&
                p.output_layout == Layout::channels_last && p.IC >= W && zero_padded(p);
     }
     Index first_channel(Index block) const {
@@ -126,11 +128,11 @@ class DirectDepthwisePlan final : public Plan {
         row.step = p.stride_w;
         row.dilation = p.dilation_w;
         row.weights = packed->template as<Sum>() + block * W * (1 + p.KH * p.KW);
-        const bool direct = !converted && p.output_layout != Layout::dense;
+        const bool direct = in_float && p.output_layout != Layout::dense;
         row.out_pixel = direct ? out.pixel() : W;
         row.live = LaneMask<Sum>(LaneMask<Sum>::all);
         Epilogue<Sum> epilogue;
-        if constexpr (!converted) {
+        if constexpr (in_float) {
             if (p.output_layout == Layout::channels_last)
                 row.live = LaneMask<T>((1u << (last - channel)) - (1u << (first - channel)));
             row.relu = direct && out.epilogue().relu();
@@ -158,7 +160,7 @@ class DirectDepthwisePlan final : public Plan {
                     copy_block(p, image, block, copied - p.pad_top, zeros ? 0 : -p.pad_left, 1,
                                s.ring_width, ring + copied % s.ring_rows * s.ring_width * W);
             Sum* to = line;
-            if constexpr (!converted)
+            if constexpr (in_float)
                 if (direct) to = out.vectors(number, channel, channel + W, oh * p.OW);
             for (const Tile& tile : tiles)
                 tile.run(row, tile.ow * p.stride_w - left, to + tile.ow * row.out_pixel, epilogue);

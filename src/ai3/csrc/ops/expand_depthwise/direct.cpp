@@ -46,7 +46,7 @@ struct Parts {
             std::min(divide(p.expand.OC, W), p.expand.IC > 2 * W ? Index{2} : 1) * W;
         const Index groups = divide(p.expand.OC, group);
         constexpr Index cache = Index{400} << 10;
-        const Index row_bytes = group * p.expand.OW * Index(size_of(p.expand.dtype));
+        const Index row_bytes = group * p.expand.OW * Index(size_of(p.expand.output_dtype));
         Index bands = divide(p.expand.OH * row_bytes, cache);
         if (p.threads > 1) bands = std::max(bands, divide(2 * p.threads, p.expand.N * groups));
         bands = std::min(bands, OH);
@@ -70,8 +70,9 @@ class DirectPlan final : public Plan {
         const Parts parts(p);
         plan_bytes = parts.plan_bytes, expanded_bytes = parts.expanded_bytes;
         const ImageStrides in = p.expand.input_strides(), out = p.depthwise.output_strides();
-        const std::size_t size = size_of(p.expand.dtype);
-        in_image = std::size_t(in.image) * size, out_image = std::size_t(out.image) * size;
+        const std::size_t in_size = size_of(p.expand.dtype);
+        const std::size_t out_size = size_of(p.depthwise.output_dtype);
+        in_image = std::size_t(in.image) * in_size, out_image = std::size_t(out.image) * out_size;
         for (const Part& part : parts.parts) {
             // Bands of the same channels share packed weights.
             const Index end = part.channel + part.expand.OC;
@@ -81,10 +82,11 @@ class DirectPlan final : public Plan {
                 depthwise_weights.emplace_back(
                     new WeightSet(ExpandDepthwise::depthwise_weights(weights, part.channel, end)));
             }
-            steps.push_back({direct_conv2d().plan(part.expand, *expand_weights.back()),
-                             direct_conv2d().plan(part.depthwise, *depthwise_weights.back()),
-                             std::size_t(part.first_row * in.row) * size,
-                             std::size_t(out.channel(part.channel) + part.row * out.row) * size});
+            steps.push_back(
+                {direct_conv2d().plan(part.expand, *expand_weights.back()),
+                 direct_conv2d().plan(part.depthwise, *depthwise_weights.back()),
+                 std::size_t(part.first_row * in.row) * in_size,
+                 std::size_t(out.channel(part.channel) + part.row * out.row) * out_size});
         }
     }
 
@@ -124,6 +126,7 @@ class DirectPlan final : public Plan {
 class Direct final : public Algorithm<ExpandDepthwise> {
   public:
     std::string_view name() const override { return "direct"; }
+    bool takes_bfloat16() const override { return true; }
 
     std::string refusal(const ExpandDepthwise& p) const override {
         if (p.expand.input_layout != Layout::blocked) return "its images must be in blocks";

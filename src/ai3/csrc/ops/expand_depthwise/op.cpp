@@ -1,5 +1,8 @@
 #include "ops/expand_depthwise/op.hpp"
 
+#include "core/mixed.hpp"
+#include "kernels/convert.hpp"
+
 namespace ai3 {
 
 namespace {
@@ -8,7 +11,8 @@ namespace {
     throw std::invalid_argument("expand_depthwise: " + what);
 }
 
-WeightSet slice(const WeightSet& weights, std::size_t first, Index begin, Index end) {
+WeightSet slice(const WeightSet& weights, std::size_t first, Index begin, Index end,
+                bool in_float = false) {
     std::vector<std::optional<Constant>> slices;
     for (std::size_t i = first; i < first + 2; ++i) {
         const Constant* whole = weights.get(i);
@@ -21,6 +25,13 @@ WeightSet slice(const WeightSet& weights, std::size_t first, Index begin, Index 
         part.spec.shape[0] = end - begin;
         part.data = static_cast<const std::byte*>(part.data) +
                     begin * row * Index(size_of(part.spec.dtype));
+        if (in_float && part.spec.dtype == DType::bf16) {
+            part.spec.dtype = DType::f32;
+            auto buffer = std::make_shared<Buffer>(part.spec.bytes());
+            if (whole->data) convert(part.as<bfloat16>(), buffer->as<float>(), part.spec.held(), 1);
+            part.data = buffer->data();
+            part.owner = std::move(buffer);
+        }
         slices.push_back(part);
     }
     return WeightSet(std::move(slices));
@@ -57,8 +68,9 @@ Conv2d expand_of(const std::vector<Spec>& inputs, const WeightSet& weights,
                  const Attributes& attributes, int threads) {
     if (inputs.size() != 1) refuse("takes one input");
     const Index channels = expanded_channels(weights);
-    return {inputs, ExpandDepthwise::expand_weights(weights, 0, channels),
-            some(attributes, "expand_", {"activation", "activation_parameter"}), threads};
+    Attributes own = some(attributes, "expand_", {"activation", "activation_parameter"});
+    if (inputs[0].dtype == DType::bf16) own.set(output_dtype, "float32");
+    return {inputs, ExpandDepthwise::expand_weights(weights, 0, channels), own, threads};
 }
 
 Conv2d depthwise_of(const Conv2d& expand, const WeightSet& weights, const Attributes& attributes,
@@ -66,6 +78,8 @@ Conv2d depthwise_of(const Conv2d& expand, const WeightSet& weights, const Attrib
     Attributes own = some(attributes, "",
                           {"stride", "padding", "dilation", "activation", "activation_parameter"});
     own.set("groups", expand.OC);
+    if (expand.dtype == DType::bf16)
+        own.set(output_dtype, std::string(name_of(output_dtype_of(attributes, expand.dtype))));
     return {
         {expand.output()}, ExpandDepthwise::depthwise_weights(weights, 0, expand.OC), own, threads};
 }
@@ -82,7 +96,7 @@ WeightSet ExpandDepthwise::expand_weights(const WeightSet& weights, Index begin,
     return slice(weights, 0, begin, end);
 }
 WeightSet ExpandDepthwise::depthwise_weights(const WeightSet& weights, Index begin, Index end) {
-    return slice(weights, 2, begin, end);
+    return slice(weights, 2, begin, end, true);
 }
 
 void ExpandDepthwise::reference(const void* const* inputs, const WeightSet& weights,

@@ -12,9 +12,10 @@ namespace ai3 {
 struct ExpandDepthwise {
     static constexpr std::string_view op = "expand_depthwise";
     static constexpr bool takes_layouts = true;
+    static constexpr bool takes_bfloat16 = true;
 
-    // Attributes: stride, padding, dilation, activation, activation_parameter of the depthwise
-    // convolution; expand_activation, expand_activation_parameter of the pointwise one.
+    // Attributes: stride, padding, dilation, activation, activation_parameter, output_dtype of the
+    // depthwise convolution; expand_activation, expand_activation_parameter of the pointwise one.
     ExpandDepthwise(const std::vector<Spec>& inputs, const WeightSet& weights,
                     const Attributes& attributes, int threads);
 
@@ -22,7 +23,8 @@ struct ExpandDepthwise {
     void reference(const void* const* inputs, const WeightSet& weights, void* output) const;
     static std::string_view choose(const ExpandDepthwise&) { return "direct"; }
 
-    // Their weights, the channels [begin, end) of the expanded image.
+    // Their weights, the channels [begin, end) of the expanded image. That is float32 where the
+    // input is bfloat16, and so are the second ones.
     static WeightSet expand_weights(const WeightSet& weights, Index begin, Index end);
     static WeightSet depthwise_weights(const WeightSet& weights, Index begin, Index end);
 
