@@ -18,6 +18,7 @@ from ai3 import Tensor
 from ai3.validation.case import Randomly
 from ai3.validation.cases import SUITES
 from ai3.validation.trial import Trial, arrays_of
+from test.compare import in_own_dtype
 from test.unit.checks import LAYOUTS, assert_same_bits, run_in_layout
 
 EPSILON = torch.finfo(torch.bfloat16).eps
@@ -58,6 +59,13 @@ CONVOLUTIONS = [
     (2, 40, 15, 14, 40, 5, {"groups": 40, "padding": 2, "stride": 2, "activation": "silu"}),
     (1, 19, 9, 33, 19, 3, {"groups": 19, "padding": 1, "padding_mode": "reflect"}),
     (1, 32, 7, 40, 32, 3, {"groups": 32, "dilation": 2, "activation": "relu"}),
+    (2, 21, 9, 10, 42, 3, {"groups": 3, "padding": 1}),
+    (1, 70, 8, 5, 30, 1, {"groups": 2, "activation": "silu"}),
+    (1, 15, 8, 9, 10, 3, {"groups": 5, "stride": 2, "padding_mode": "replicate", "padding": 2}),
+    (2, 66, 1, 7, 36, (1, 3), {"groups": 6}),
+    (1, 4, 21, 60, 70, 5, {"stride": 4, "padding": 2}),
+    (1, 9, 20, 31, 40, 3, {"stride": 3, "padding": 1, "activation": "relu"}),
+    (1, 300, 9, 9, 33, 3, {"padding": 2, "dilation": 2}),
 ]
 
 
@@ -73,15 +81,14 @@ def convolution(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor, given: dict[s
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
 @pytest.mark.parametrize("narrow_weights", [False, True])
 def test_conv2d(products: ModuleType, case: Any, narrow_weights: bool) -> None:
-    n, ic, h, w, oc, k, attributes = case
-    groups = attributes.get("groups", 1)
+    n, ic, h, w, oc, kernel, attributes = case
+    kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
     x = torch.randn(n, ic, h, w).bfloat16()
-    weight = torch.randn(oc, ic // groups, k, k)
+    weight = torch.randn(oc, ic // attributes.get("groups", 1), kh, kw)
     bias = torch.randn(oc)
     if narrow_weights:
         weight, bias = weight.bfloat16(), bias.bfloat16()
     expected = convolution(x.double(), weight.bfloat16().double(), bias.double(), attributes)
-    by_pairs = groups == 1 or ic // groups % 2 == 0
     weights = products.Weights.of([weight, bias])
     for read in LAYOUTS:
         for written in LAYOUTS:
@@ -94,9 +101,15 @@ def test_conv2d(products: ModuleType, case: Any, narrow_weights: bool) -> None:
                     2,
                 )
                 assert problem.output.dtype == dtype
-                actual = run_in_layout(products, problem, "direct", x)
-                if by_pairs or narrow_weights:
-                    assert_rounded(actual, expected, ic // groups * k * k)
+                dense = read == written == "dense"
+                for algorithm in ("direct", "implicit gemm"):
+                    # The others are given NCHW alone.
+                    assert problem.takes_bfloat16(algorithm) == (algorithm == "direct" or dense)
+                    if problem.refusal(algorithm):
+                        assert algorithm != "direct" and not dense
+                        continue
+                    actual = run_in_layout(products, problem, algorithm, x)
+                    assert_rounded(actual, expected, weight[0].numel())
 
 
 @pytest.mark.parametrize(
@@ -150,9 +163,12 @@ def test_winograd(
         assert_same_bits(actual, results[0])
 
 
+@pytest.mark.parametrize("algorithm", ["direct", "implicit gemm"])
 @pytest.mark.parametrize("written", LAYOUTS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_conv2d_adds_a_residual(products: ModuleType, written: str, dtype: str) -> None:
+def test_conv2d_adds_a_residual(
+    products: ModuleType, written: str, dtype: str, algorithm: str
+) -> None:
     x, w = torch.randn(2, 19, 7, 6).bfloat16(), torch.randn(21, 19, 3, 3).bfloat16()
     other = torch.randn(2, 21, 5, 4).to(getattr(torch, dtype))
     problem = products.problem(
@@ -165,7 +181,132 @@ def test_conv2d_adds_a_residual(products: ModuleType, written: str, dtype: str) 
         {"activation": "relu", "output_layout": written, "output_dtype": dtype},
     )
     expected = F.relu(F.conv2d(x.double(), w.double()) + other.double())
-    assert_rounded(run_in_layout(products, problem, "direct", x, other), expected, 19 * 9)
+    if problem.takes_bfloat16(algorithm):
+        assert_rounded(run_in_layout(products, problem, algorithm, x, other), expected, 19 * 9)
+    else:
+        assert algorithm != "direct" and written != "dense"
+
+
+TRANSPOSED_CONVOLUTIONS = [
+    # the input's shape, the weight's, attributes
+    ((2, 32, 7, 9), (32, 20, 4, 4), {"stride": 2, "padding": 1}),
+    ((1, 17, 5, 6), (17, 9, 3, 3), {"stride": (2, 1), "padding": 1, "output_padding": (1, 0)}),
+    ((1, 8, 6, 5), (8, 33, 3, 3), {"padding": 1}),
+    ((3, 12, 4, 4), (12, 7, 2, 2), {"stride": 3}),
+    ((1, 18, 5, 5), (18, 5, 3, 3), {"groups": 2, "dilation": 2, "stride": 2}),
+    ((1, 20, 6, 7), (20, 1, 3, 3), {"groups": 20, "stride": 2, "padding": 1}),
+    ((1, 40, 9, 8), (40, 24, 1, 1), {}),
+    ((33, 6, 6), (33, 16, 5, 5), {"padding": 2}),
+]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("case", TRANSPOSED_CONVOLUTIONS, ids=str)
+def test_conv_transpose2d(products: ModuleType, case: Any, bias: bool) -> None:
+    """In bfloat16 or, of float32 by name, rounded once, as is the sum with the bias."""
+    shape, weight_shape, attributes = case
+    x, weight = torch.randn(shape).bfloat16(), torch.randn(weight_shape).bfloat16()
+    added = torch.randn(weight_shape[1] * attributes.get("groups", 1)) if bias else None
+    expected = F.conv_transpose2d(
+        x.double(), weight.double(), added.double() if added is not None else None, **attributes
+    )
+    for dtype in ("float32", "bfloat16"):
+        for held in (weight, weight.float()):
+            problem = products.problem(
+                "conv_transpose2d",
+                [products.Spec("bfloat16", shape)],
+                products.Weights.of([held, added]),
+                {**attributes, "output_dtype": dtype},
+                2,
+            )
+            assert problem.output.dtype == dtype
+            for algorithm in ("direct", "implicit gemm"):
+                assert problem.takes_bfloat16(algorithm)
+                actual = problem.run(algorithm, x).torch()
+                assert str(actual.dtype) == f"torch.{dtype}"
+                assert_rounded(actual, expected, weight[0].numel() * weight_shape[0])
+    wide = products.problem(
+        "conv_transpose2d",
+        [products.Spec("float32", shape)],
+        products.Weights.of([weight.float(), added]),
+        attributes,
+        2,
+    )
+    for algorithm in ("direct bf16", "default bf16"):
+        assert not wide.refusal(algorithm)
+        actual = wide.run(algorithm, x.float()).torch()
+        assert actual.dtype is torch.float32
+        if "winograd" not in wide.resolve(algorithm):
+            assert_rounded(actual, expected, weight[0].numel() * weight_shape[0])
+
+
+@pytest.mark.parametrize("narrow_weights", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_expand_depthwise(products: ModuleType, dtype: str, narrow_weights: bool) -> None:
+    """The expanded image is float32, whatever lies around it."""
+    for shape, channels, stride in (((2, 16, 112, 60), 40, 1), ((1, 37, 30, 31), 70, 2)):
+        x = torch.randn(shape).bfloat16()
+        expand, depthwise = torch.randn(channels, shape[1], 1, 1), torch.randn(channels, 1, 3, 3)
+        biases = [torch.randn(channels) for _ in range(2)]
+        expand = expand.bfloat16() if narrow_weights else expand.bfloat16().float()
+        depthwise = depthwise.bfloat16() if narrow_weights else depthwise.bfloat16().float()
+        problem = products.problem(
+            "expand_depthwise",
+            [products.Spec("bfloat16", shape, "blocked")],
+            products.Weights.of([expand, biases[0], depthwise, biases[1]]),
+            {
+                "expand_activation": "relu",
+                "activation": "hardswish",
+                "stride": stride,
+                "padding": 1,
+                "output_dtype": dtype,
+            },
+            2,
+        )
+        assert problem.takes_bfloat16("direct") and problem.output.dtype == dtype
+        expanded = F.relu(F.conv2d(x.double(), expand.double(), biases[0].double()))
+        taps = {"stride": stride, "padding": 1, "groups": channels}
+        expected = F.conv2d(expanded, depthwise.double(), biases[1].double(), **taps)
+        actual = run_in_layout(products, problem, "direct", x)
+        assert_rounded(actual, F.hardswish(expected), 10 * shape[1])
+
+
+POOLS = [
+    # the input's shape, attributes
+    ((2, 5, 16, 18), {"kernel_size": 2}),
+    ((1, 17, 15, 14), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ((3, 4, 40, 90), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ((2, 3, 20, 77), {"kernel_size": (3, 5), "stride": 1, "padding": (1, 2)}),
+    ((1, 2, 9, 130), {"kernel_size": (2, 4), "stride": (1, 3), "ceil_mode": True}),
+    ((19, 7, 7), {"kernel_size": 7}),
+    ((1, 33, 6, 61), {"kernel_size": (6, 61)}),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("case", POOLS, ids=str)
+def test_pooling(core: ModuleType, case: Any, layout: str) -> None:
+    """Sums in float32, of planes too, whatever way they are read; rounded once."""
+    shape, attributes = case
+    x = torch.randn(shape).bfloat16()
+    ways = {
+        "avgpool2d": (attributes, F.avg_pool2d(x.double(), **attributes)),
+        "maxpool2d": (attributes, F.max_pool2d(x.double(), **attributes)),
+    }
+    for size in ((1, 1), (3, 5)):
+        ways[f"adaptiveavgpool2d {size}"] = (
+            {"output_size": size},
+            F.adaptive_avg_pool2d(x.double(), size),
+        )
+    for name, (given, expected) in ways.items():
+        spec = core.Spec("bfloat16", shape, layout)
+        problem = core.problem(name.split()[0], [spec], None, given, 2)
+        assert problem.takes_bfloat16("direct")
+        actual = run_in_layout(core, problem, "direct", x)
+        if name == "maxpool2d":
+            assert_same_bits(actual.double(), expected)
+        else:
+            assert_rounded(actual, expected, 400)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 23, 24, 61])
@@ -241,22 +382,39 @@ def test_every_algorithm(core: ModuleType, op: str) -> None:
 
 
 def test_what_computes_in_bfloat16(core: ModuleType) -> None:
-    """No dense array is converted for these."""
-    native = set()
+    """Of all operations and algorithms those that go by way of float32 in every case."""
+    seen, native = set(), set()
     for op in SUITES:
-        case = SUITES[op].draw(Randomly((op, 0)), op)
-        given, held = arrays_of(Trial(case, "float32"))
-        specs = [core.Spec("int64" if x.dtype.kind == "i" else "bfloat16", x.shape) for x in given]
-        problem = core.problem(op, specs, core.Weights.of(held), dict(case.attributes))
-        native |= {op} if problem.takes_bfloat16("direct") else set()
-    assert native >= NATIVE
+        for seed in range(6):
+            case = SUITES[op].draw(Randomly((op, seed)), op)
+            given, held = arrays_of(Trial(case, "float32"))
+            layout = "blocked" if op == "expand_depthwise" else "dense"
+            specs = [
+                core.Spec("int64" if x.dtype.kind == "i" else "bfloat16", x.shape, layout)
+                for x in given
+            ]
+            problem = core.problem(op, specs, core.Weights.of(held), dict(case.attributes))
+            for name in set(in_own_dtype(core.algorithms()[op])) - {"default", "guess"}:
+                if not problem.refusal(name):
+                    seen.add((op, name))
+                    native |= {(op, name)} if problem.takes_bfloat16(name) else set()
+    by_float32: dict[str, set[str]] = {}
+    for op, name in seen - native:
+        by_float32.setdefault(op, set()).add(name)
+    assert by_float32 == BY_FLOAT32
 
 
-NATIVE = {
-    *("conv2d", "linear", "batchnorm2d"),
-    *("layer_norm", "group_norm", "normalize", "local_response_norm", "softmax", "interpolate"),
-    *("matmul", "scaled_dot_product_attention"),
-    *("relu", "gelu", "silu", "hardswish", "sigmoid", "add", "mul", "reorder", "mean", "sum"),
+GEMMS = frozenset({"gemm", "implicit precomp gemm", "smm", "fft"})
+BY_FLOAT32 = {
+    **dict.fromkeys(("conv2d", "conv2d_grad_input", "conv_transpose2d"), GEMMS),
+    "linear": {"strassen"},
+    **dict.fromkeys(
+        (
+            *("conv2d_grad_weight", "conv2d_grad_bias", "recurrence", "prod", "cumsum", "cumprod"),
+            *("argmax", "argmin", "sort", "argsort", "index_select", "gather", "scatter"),
+        ),
+        frozenset({"direct"}),
+    ),
 }
 
 
@@ -324,17 +482,24 @@ def test_rounding_is_torchs(core: ModuleType) -> None:
 
 def test_infinities_and_nan_spread(products: ModuleType) -> None:
     """Where a sum has one, and nowhere else: blocks of channels are filled up with zeros."""
-    x, w = torch.randn(1, 21, 6, 6), torch.randn(5, 21, 3, 3)
+    x = torch.randn(1, 21, 6, 6)
     x[0, 20, 0, 0], x[0, 3, 5, 5] = inf, nan
-    problem = products.problem(
-        "conv2d",
-        [products.Spec("bfloat16", tuple(x.shape))],
-        products.Weights.of([w, None]),
-        {"padding": 1},
-    )
-    actual = problem.run("direct", x.bfloat16()).torch()
-    expected = F.conv2d(x.bfloat16().double(), w.bfloat16().double(), padding=1)
-    assert (actual.isfinite() == expected.isfinite()).all()
+    for groups in (1, 3):
+        w = torch.randn(21, 21 // groups, 3, 3)
+        expected = F.conv2d(x.bfloat16().double(), w.bfloat16().double(), padding=1, groups=groups)
+        for read in LAYOUTS:
+            for written in LAYOUTS:
+                problem = products.problem(
+                    "conv2d",
+                    [products.Spec("bfloat16", tuple(x.shape), read)],
+                    products.Weights.of([w, None]),
+                    {"padding": 1, "groups": groups, "output_layout": written},
+                )
+                for algorithm in ("direct", "implicit gemm"):
+                    if problem.refusal(algorithm):
+                        continue
+                    actual = run_in_layout(products, problem, algorithm, x.bfloat16())
+                    assert torch.equal(actual.isfinite(), expected.isfinite())
 
 
 def test_programs_have_no_bfloat16(core: ModuleType) -> None:

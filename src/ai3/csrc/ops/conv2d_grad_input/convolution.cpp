@@ -17,7 +17,10 @@ namespace {
 template <typename T>
 Constant turned(const Conv2d& f, const AxisPhase& row, const AxisPhase& column, const T* weight) {
     const Index taps = row.taps * column.taps, gic = f.group_ic(), goc = f.group_oc();
-    const Spec spec{f.dtype, {f.IC, goc, row.taps, column.taps}};
+    constexpr DType dtype = std::is_same_v<T, bfloat16> ? DType::bf16
+                            : std::is_same_v<T, float>  ? DType::f32
+                                                        : DType::f64;
+    const Spec spec{dtype, {f.IC, goc, row.taps, column.taps}};
     auto buffer = pooled_buffer(spec.bytes());
     T* to = buffer->template as<T>();
     std::vector<Index> from;
@@ -45,10 +48,11 @@ Constant turned(const Conv2d& f, const AxisPhase& row, const AxisPhase& column, 
     };
     if (size == 1) {
         turn([&](const T* elements, T* targets, Index height, Index width) {
-            if (width == W) {
-                gather_channels(elements, gic, height, W, targets, goc);
-                return;
-            }
+            if constexpr (std::is_same_v<T, Lane<T>>)
+                if (width == W) {
+                    gather_channels(elements, gic, height, W, targets, goc);
+                    return;
+                }
             for (Index ic = 0; ic < height; ++ic)
                 for (Index oc = 0; oc < width; ++oc)
                     targets[ic * goc + oc] = elements[oc * gic + ic];
@@ -71,7 +75,8 @@ Constant turned(const Conv2d& f, const AxisPhase& row, const AxisPhase& column, 
     return {spec, buffer->data(), buffer};
 }
 
-template <typename T>
+// From T to O: of bfloat16, the output may be float.
+template <typename T, typename O = T>
 class GradInputPlan final : public Plan {
   public:
     GradInputPlan(const Conv2dGradInput& problem, const WeightSet& weights,
@@ -82,9 +87,11 @@ class GradInputPlan final : public Plan {
         for (const AxisPhase& row : p.rows)
             for (const AxisPhase& column : p.columns) {
                 const Conv2d& conv = p.parts[part++];
-                auto weight = std::make_shared<WeightSet>(std::vector<std::optional<Constant>>{
-                    turned<T>(f, row, column, weights.data<T>(0))});
-                steps.push_back({algorithm.plan(conv, *weight), weight, offset});
+                with_weights<T>(weights, [&](const auto* from, const auto*) {
+                    auto weight = std::make_shared<WeightSet>(
+                        std::vector<std::optional<Constant>>{turned(f, row, column, from)});
+                    steps.push_back({algorithm.plan(conv, *weight), weight, offset});
+                });
                 offset += align_up(conv.output().bytes());
             }
         sources = {targets(p.rows, f.stride_h, f.pad_top, f.IH),
@@ -98,7 +105,7 @@ class GradInputPlan final : public Plan {
 
     void run(const void* const* inputs, void* output, std::byte* workspace) const override {
         const Conv2d& f = p.forward;
-        T* out = static_cast<T*>(output);
+        O* out = static_cast<O*>(output);
         if (whole) {
             steps[0].plan->run(inputs, output, workspace);
         } else if (p.by_image) {
@@ -147,14 +154,14 @@ class GradInputPlan final : public Plan {
     }
 
     // One plane of the output from the same one of all parts.
-    void put_together(const std::byte* workspace, Index plane, T* to) const {
-        std::fill(to, to + p.forward.IH * p.forward.IW, T(0));
+    void put_together(const std::byte* workspace, Index plane, O* to) const {
+        std::fill(to, to + p.forward.IH * p.forward.IW, O(0));
         const Step* step = steps.data();
         for (std::size_t r = 0; r < p.rows.size(); ++r)
             for (std::size_t c = 0; c < p.columns.size(); ++c, ++step) {
                 const Index height = p.rows[r].end - p.rows[r].begin;
                 const Index width = p.columns[c].end - p.columns[c].begin;
-                const T* from = reinterpret_cast<const T*>(workspace + step->offset);
+                const O* from = reinterpret_cast<const O*>(workspace + step->offset);
                 add(from + plane * height * width, width, sources[0][r], sources[1][c],
                     p.columns[c], to);
             }
@@ -175,8 +182,8 @@ class GradInputPlan final : public Plan {
         return result;
     }
 
-    void add(const T* from, Index width, const std::vector<Index>& rows,
-             const std::vector<Index>& columns, const AxisPhase& phase, T* to) const {
+    void add(const O* from, Index width, const std::vector<Index>& rows,
+             const std::vector<Index>& columns, const AxisPhase& phase, O* to) const {
         const Conv2d& f = p.forward;
         const Index stride = f.stride_w;
         const bool zeros = f.padding_mode == PaddingMode::zeros;
@@ -184,18 +191,18 @@ class GradInputPlan final : public Plan {
         const Index count = phase.needed_end - phase.needed_begin;
         for (std::size_t row = 0; row < rows.size(); ++row, from += width) {
             if (rows[row] < 0) continue;
-            T* line = to + rows[row] * f.IW;
+            O* line = to + rows[row] * f.IW;
             if (zeros) {
                 // Nothing else is added to these.
-                T* first = line + columns[std::size_t(begin)];
-                const T* source = from + begin;
+                O* first = line + columns[std::size_t(begin)];
+                const O* source = from + begin;
                 if (stride == 1)
                     std::copy(source, source + count, first);
                 else if (stride == 2)
                     for (Index i = 0; i < count; ++i) first[2 * i] = source[i];
                 else
                     for (Index i = 0; i < count; ++i) first[i * stride] = source[i];
-            } else {
+            } else if constexpr (std::is_same_v<O, Lane<O>>) {
                 for (Index i = 0; i < count; ++i)
                     line[columns[std::size_t(begin + i)]] += from[begin + i];
             }
@@ -209,15 +216,65 @@ class GradInputPlan final : public Plan {
     std::array<Targets, 2> sources;
 };
 
+// 'direct' need not be a convolution.
+enum class Way { depthwise, direct, convolution };
+
+double direct_cost(const Conv2dGradInput& p) {
+    return with_type(p.forward.dtype,
+                     [&](auto zero) { return DirectGradInput<decltype(zero)>::cost(p); });
+}
+
+// With what it takes to turn and to pack a weight, as it is a new one after each step of a
+// training. Measured on Zen 4.
+double convolution_cost(const Conv2dGradInput& p, const Algorithm<Conv2d>& algorithm) {
+    const Conv2d& f = p.forward;
+    double cost = 0;
+    for (const Conv2d& part : p.parts)
+        cost += algorithm.refusal(part).empty() ? algorithm.cost(part)
+                                                : std::numeric_limits<double>::infinity();
+    if (p.by_image) cost *= double(f.N) / f.threads;
+    const double bytes = double(f.OC * f.group_ic() * f.KH * f.KW * size_of(f.dtype));
+    return cost + 2.4 * bytes / f.threads;
+}
+
+Way way(const Conv2dGradInput& p, const Algorithm<Conv2d>& algorithm) {
+    if (algorithm.name() != "direct" || p.forward.dtype == DType::bf16) return Way::convolution;
+    if (p.strided_depthwise()) return Way::depthwise;
+    return direct_cost(p) < convolution_cost(p, algorithm) ? Way::direct : Way::convolution;
+}
+
+// Calls f with the type of the plan.
+template <typename F>
+auto with_plan(const Conv2dGradInput& p, const Algorithm<Conv2d>& algorithm, F&& f) {
+    if (p.forward.dtype == DType::bf16)
+        return p.forward.output_dtype == DType::bf16
+                   ? f(std::type_identity<GradInputPlan<bfloat16>>{})
+                   : f(std::type_identity<GradInputPlan<bfloat16, float>>{});
+    return with_type(p.forward.dtype, [&](auto zero) {
+        using T = decltype(zero);
+        switch (way(p, algorithm)) {
+            case Way::depthwise:
+                return f(std::type_identity<DepthwiseGradInput<T>>{});
+            case Way::direct:
+                return f(std::type_identity<DirectGradInput<T>>{});
+            default:
+                return f(std::type_identity<GradInputPlan<T>>{});
+        }
+    });
+}
+
 class ByConvolution final : public Algorithm<Conv2dGradInput> {
   public:
     explicit ByConvolution(const Algorithm<Conv2d>& algorithm) : algorithm_(algorithm) {}
 
     std::string_view name() const override { return algorithm_.name(); }
+    bool takes_bfloat16() const override { return algorithm_.takes_bfloat16(); }
 
     bool elected() const override { return algorithm_.elected(); }
 
     std::string refusal(const Conv2dGradInput& p) const override {
+        if (p.forward.dtype == DType::bf16 && p.forward.padding_mode != PaddingMode::zeros)
+            return "what padding shows of the image is summed in float32";
         for (const Conv2d& part : p.parts)
             if (std::string reason = algorithm_.refusal(part); !reason.empty())
                 return (p.parts.size() > 1 ? "of one of the convolutions for its strides " : "") +
@@ -226,64 +283,29 @@ class ByConvolution final : public Algorithm<Conv2dGradInput> {
     }
 
     std::size_t workspace_bytes(const Conv2dGradInput& p) const override {
-        return with_type(p.forward.dtype, [&](auto zero) {
-            using T = decltype(zero);
-            switch (way(p)) {
-                case Way::depthwise:
-                    return DepthwiseGradInput<T>::workspace_bytes(p);
-                case Way::direct:
-                    return DirectGradInput<T>::workspace_bytes(p);
-                default:
-                    return GradInputPlan<T>::workspace_bytes(p, algorithm_);
-            }
+        return with_plan(p, algorithm_, [&]<typename P>(std::type_identity<P>) {
+            if constexpr (requires { P::workspace_bytes(p); })
+                return P::workspace_bytes(p);
+            else
+                return P::workspace_bytes(p, algorithm_);
         });
     }
 
     double cost(const Conv2dGradInput& p) const override {
-        return way(p) == Way::direct ? direct_cost(p) : convolution_cost(p);
+        return way(p, algorithm_) == Way::direct ? direct_cost(p) : convolution_cost(p, algorithm_);
     }
 
     std::unique_ptr<Plan> plan(const Conv2dGradInput& p, const WeightSet& weights) const override {
-        return with_type(p.forward.dtype, [&](auto zero) -> std::unique_ptr<Plan> {
-            using T = decltype(zero);
-            switch (way(p)) {
-                case Way::depthwise:
-                    return std::make_unique<DepthwiseGradInput<T>>(p, weights);
-                case Way::direct:
-                    return std::make_unique<DirectGradInput<T>>(p, weights);
-                default:
-                    return std::make_unique<GradInputPlan<T>>(p, weights, algorithm_);
-            }
-        });
+        return with_plan(p, algorithm_,
+                         [&]<typename P>(std::type_identity<P>) -> std::unique_ptr<Plan> {
+                             if constexpr (requires { P(p, weights); })
+                                 return std::make_unique<P>(p, weights);
+                             else
+                                 return std::make_unique<P>(p, weights, algorithm_);
+                         });
     }
 
   private:
-    // 'direct' need not be a convolution.
-    enum class Way { depthwise, direct, convolution };
-
-    Way way(const Conv2dGradInput& p) const {
-        if (name() != "direct") return Way::convolution;
-        if (p.strided_depthwise()) return Way::depthwise;
-        return direct_cost(p) < convolution_cost(p) ? Way::direct : Way::convolution;
-    }
-
-    static double direct_cost(const Conv2dGradInput& p) {
-        return with_type(p.forward.dtype,
-                         [&](auto zero) { return DirectGradInput<decltype(zero)>::cost(p); });
-    }
-    // With what it takes to turn and to pack a weight, as it is a new one after each step of a
-    // training. Measured on Zen 4.
-    double convolution_cost(const Conv2dGradInput& p) const {
-        const Conv2d& f = p.forward;
-        double cost = 0;
-        for (const Conv2d& part : p.parts)
-            cost += algorithm_.refusal(part).empty() ? algorithm_.cost(part)
-                                                     : std::numeric_limits<double>::infinity();
-        if (p.by_image) cost *= double(f.N) / f.threads;
-        const double bytes = double(f.OC * f.group_ic() * f.KH * f.KW * size_of(f.dtype));
-        return cost + 2.4 * bytes / f.threads;
-    }
-
     const Algorithm<Conv2d>& algorithm_;
 };
 

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "core/custom.hpp"
+#include "core/mixed.hpp"
 #include "custom/conv2d_grad_input.hpp"
 
 namespace ai3 {
@@ -82,11 +83,13 @@ Conv2dGradInput::Conv2dGradInput(const std::vector<Spec>& inputs, const WeightSe
     for (const AxisPhase& row : rows)
         for (const AxisPhase& column : columns) {
             const Spec weight{f.dtype, {f.IC, f.group_oc(), row.taps, column.taps}};
-            const Attributes derived({
+            Attributes derived({
                 {"dilation", std::vector<Index>{row.dilation, column.dilation}},
                 {"padding", std::vector<Index>{row.before, row.after, column.before, column.after}},
                 {"groups", f.groups},
             });
+            if (f.dtype == DType::bf16)
+                derived.set(output_dtype, std::string(name_of(f.output_dtype)));
             parts.emplace_back(
                 std::vector<Spec>{{f.dtype, {images, f.OC, f.OH, f.OW}}},
                 WeightSet(std::vector<std::optional<Constant>>{Constant{weight, nullptr, nullptr}}),
@@ -111,7 +114,7 @@ bool Conv2dGradInput::strided_depthwise() const {
 
 Spec Conv2dGradInput::output() const {
     const Conv2d& f = forward;
-    return {f.dtype, f.batched ? Shape{f.N, f.IC, f.IH, f.IW} : Shape{f.IC, f.IH, f.IW}};
+    return {f.output_dtype, f.batched ? Shape{f.N, f.IC, f.IH, f.IW} : Shape{f.IC, f.IH, f.IW}};
 }
 
 void Conv2dGradInput::reference(const void* const* inputs, const WeightSet& weights,

@@ -26,8 +26,10 @@ struct AxisPhase {
 
 struct Conv2dGradInput {
     static constexpr std::string_view op = "conv2d_grad_input";
+    static constexpr bool takes_bfloat16 = true;
 
-    // Attributes: conv2d's, and input_size (IH, IW), which stride and output leave open.
+    // Attributes: conv2d's, of which output_dtype is that of this output, and input_size (IH, IW),
+    // which stride and output leave open.
     Conv2dGradInput(const std::vector<Spec>& inputs, const WeightSet& weights,
                     const Attributes& attributes, int threads);
 

@@ -1,6 +1,7 @@
 #include "ops/conv_transpose2d/op.hpp"
 
 #include "core/custom.hpp"
+#include "core/mixed.hpp"
 #include "custom/conv_transpose2d.hpp"
 
 namespace ai3 {
@@ -20,9 +21,7 @@ Conv2dGradInput product_of(const std::vector<Spec>& inputs, const WeightSet& wei
         refuse("weight must be (IC, OC/groups, KH, KW), not " + to_string(weight));
     if (input.size() != 3 && input.size() != 4)
         refuse("input must be (N, IC, IH, IW) or (IC, IH, IW), not " + to_string(input));
-    if (weights.get(0)->spec.dtype != inputs[0].dtype)
-        refuse("the weight must be " + std::string(name_of(inputs[0].dtype)) + ", not " +
-               std::string(name_of(weights.get(0)->spec.dtype)));
+    require_weights_of(ConvTranspose2d::op, inputs[0].dtype, weights);
     if (input[input.size() - 3] != weight[0])
         refuse("input " + to_string(input) + " must have the " + std::to_string(weight[0]) +
                " channels of weight " + to_string(weight));
@@ -45,11 +44,15 @@ Conv2dGradInput product_of(const std::vector<Spec>& inputs, const WeightSet& wei
         if (size.back() < 1)
             refuse("padding " + std::to_string(padding[axis]) + " leaves nothing of the output");
     }
-    const Attributes derived({{"stride", stride},
-                              {"padding", padding},
-                              {"dilation", dilation},
-                              {"groups", attributes.integer("groups", 1)},
-                              {"input_size", size}});
+    Attributes derived({{"stride", stride},
+                        {"padding", padding},
+                        {"dilation", dilation},
+                        {"groups", attributes.integer("groups", 1)},
+                        {"input_size", size}});
+    if (inputs[0].dtype == DType::bf16) {
+        const DType own = output_dtype_of(attributes, inputs[0].dtype);
+        derived.set(output_dtype, std::string(name_of(weights.get(1) ? DType::f32 : own)));
+    }
     return {inputs, weights, derived, threads};
 }
 
@@ -57,11 +60,13 @@ Conv2dGradInput product_of(const std::vector<Spec>& inputs, const WeightSet& wei
 
 ConvTranspose2d::ConvTranspose2d(const std::vector<Spec>& inputs, const WeightSet& weights,
                                  const Attributes& attributes, int threads)
-    : product(product_of(inputs, weights, attributes, threads)), threads(threads) {
+    : product(product_of(inputs, weights, attributes, threads)),
+      output_dtype(output_dtype_of(attributes, inputs[0].dtype)),
+      threads(threads) {
     const Conv2d& f = product.forward;
     OC = f.IC, planes = f.N * OC, plane = f.IH * f.IW;
-    if (const Constant* bias = weights.get(1); bias && bias->spec != Spec{f.dtype, {OC}})
-        refuse("bias must be " + to_string(Spec{f.dtype, {OC}}) + ", not " + to_string(bias->spec));
+    if (const Constant* bias = weights.get(1); bias && bias->spec.shape != Shape{OC})
+        refuse("bias must be (" + std::to_string(OC) + ",), not " + to_string(bias->spec.shape));
 }
 
 void ConvTranspose2d::reference(const void* const* inputs, const WeightSet& weights,
