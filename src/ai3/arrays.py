@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,54 @@ def zeros(spec: _core.Spec) -> Any:
 def of_bits(bits: "np.ndarray[Any, Any]") -> _core.Tensor:
     """The bfloat16 tensor whose elements have these bits: how one is pickled."""
     return _core.Tensor.of_bits(bits)
+
+
+class Bfloat16Array:
+    """A weight held as bfloat16, which NumPy has not: to NumPy the array of float32 that has its
+    values, made anew whenever it is asked for; to the core what it is."""
+
+    dtype = SimpleNamespace(name="bfloat16")
+
+    def __init__(self, tensor: _core.Tensor) -> None:
+        self.tensor = tensor
+
+    @classmethod
+    def rounded(cls, array: "np.ndarray[Any, Any]") -> "Bfloat16Array":
+        """Of an array of float32."""
+        conversion = {"layout": "dense", "output_dtype": "bfloat16"}
+        return cls(_core.Call("reorder", conversion, "direct")(_core.Tensor(array)))
+
+    @property
+    def bits(self) -> "np.ndarray[Any, Any]":
+        return np.asarray(self.tensor.bits)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.tensor.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.bits.nbytes
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
+        wide = (self.bits.astype(np.uint32) << 16).view(np.float32)
+        return wide if dtype is None else wide.astype(dtype, copy=False)
+
+    def astype(self, dtype: Any, copy: bool = True) -> "np.ndarray[Any, Any]":
+        return np.asarray(self, dtype)
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.tensor.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.tensor.__dlpack_device__()
 
 
 def each(item: Any, change: Callable[[Any], Any]) -> Any:

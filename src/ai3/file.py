@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections import namedtuple
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from os import PathLike
@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ai3 import _core
+from ai3.arrays import Bfloat16Array, of_bits
 from ai3.errors import FileError, unknown_name
-from ai3.graph import Expression, Graph, Node, Plain, Record
+from ai3.graph import Expression, Graph, Node, Plain, Record, Weight
 from ai3.graph.expression import ARRAYS, FUNCTIONS, TAKE_TEXT, reads
-from ai3.graph.graph import CONSTANT, FOREIGN, KINDS, PRECISIONS
+from ai3.graph.graph import CONSTANT, FOREIGN, KINDS, NARROW_WEIGHTS, PRECISIONS
 from ai3.ops import ON_CPU, OPERATIONS, REQUIRED, Operation
 from ai3.selector import check_algorithm
 
@@ -23,7 +23,7 @@ FORMAT = 1
 DTYPES = ("float32", "float64", "int64", "int32", "uint8", "bool")
 KEY = "ai3"
 
-Arrays = Mapping[str, "np.ndarray[Any, Any]"]
+Arrays = Mapping[str, "np.ndarray[Any, Any] | Bfloat16Array"]
 
 
 def save(
@@ -58,11 +58,15 @@ def save(
                 continue
             if id(weight) not in names:
                 names[id(weight)] = f"{node.name}.{i}"
-                array = np.ascontiguousarray(weight).reshape(weight.shape)
+                array: Any = weight
                 if rounded and array.dtype == np.float32 and node.op != CONSTANT:
-                    array = _rounded(array)
+                    narrow = Bfloat16Array.rounded(array)
+                    if precision or np.array_equal(narrow, array, equal_nan=True):
+                        array = narrow
+                if rounded and isinstance(array, Bfloat16Array):
+                    array = array.bits
                     bits.append(names[id(weight)])
-                arrays[names[id(weight)]] = array
+                arrays[names[id(weight)]] = np.ascontiguousarray(array).reshape(weight.shape)
             keys.append(names[id(weight)])
         nodes.append(
             {
@@ -106,11 +110,11 @@ def load(path: str | PathLike[str], instead: str = "raise") -> tuple[Graph, str]
         raise FileError(path, "it holds weights, but no graph: Model.save did not write it")
     try:
         document = json.loads(text)
-        arrays.update((name, _widened(arrays[name])) for name in document.get("bfloat16", ()))
+        narrow = {name: _of_bits(arrays.pop(name)) for name in document.get("bfloat16", ())}
         strange = [name for name, array in arrays.items() if array.dtype.name not in DTYPES]
         if strange:
             raise _Damage(f"its weight {strange[0]!r} is {arrays[strange[0]].dtype.name}")
-        return _with_known(*_decode_document(document, arrays), instead)
+        return _with_known(*_decode_document(document, {**arrays, **narrow}), instead)
     except _Damage as error:
         raise FileError(path, str(error)) from None
     except (
@@ -124,17 +128,10 @@ def load(path: str | PathLike[str], instead: str = "raise") -> tuple[Graph, str]
         raise FileError(path, f"its graph is damaged: {error!r}") from None
 
 
-def _rounded(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    """The bits of an array of float32 as bfloat16, which NumPy has not."""
-    conversion = {"layout": "dense", "output_dtype": "bfloat16"}
-    rounded = _core.Call("reorder", conversion, "direct")(_core.Tensor(array))
-    return np.array(rounded.bits)
-
-
-def _widened(bits: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _of_bits(bits: "np.ndarray[Any, Any]") -> Bfloat16Array:
     if bits.dtype != np.uint16:
         raise _Damage(f"a weight of bfloat16 is held as {bits.dtype.name}, not as uint16")
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    return Bfloat16Array(of_bits(bits))
 
 
 @dataclass(frozen=True)
@@ -157,10 +154,25 @@ def _decode_document(document: Any, arrays: Arrays) -> tuple[Graph, str]:
     if document["format"] != FORMAT:
         raise _Damage(f"it is of format {document['format']!r}; this ai3 reads format {FORMAT}")
     inputs = tuple(_text(name) for name in document["inputs"])
+    narrow = document.get("narrow", False)
+    if not isinstance(narrow, bool):
+        raise _Damage(f"it says narrow={narrow!r}")
     known = set(inputs)
     nodes = []
+    wide: dict[str, np.ndarray[Any, Any]] = {}
+
+    def held(key: str, op: str) -> Weight:
+        array = arrays[key]
+        if not isinstance(array, Bfloat16Array):
+            return array
+        if narrow and op in NARROW_WEIGHTS and array.ndim > 1:
+            return array
+        if key not in wide:
+            wide[key] = np.asarray(array)
+        return wide[key]
+
     for entry in document["nodes"]:
-        node = _decode_node(entry, arrays)
+        node = _decode_node(entry, arrays, held)
         read = (*node.inputs, *reads(tuple(node.attributes.values())))
         unknown = [name for name in read if name not in known]
         if unknown or node.name in known:
@@ -183,9 +195,6 @@ def _decode_document(document: Any, arrays: Arrays) -> tuple[Graph, str]:
     precision = _text(document.get("precision", "float32"))
     if precision not in PRECISIONS:
         raise _Damage(f"its precision is {precision!r}")
-    narrow = document.get("narrow", False)
-    if not isinstance(narrow, bool):
-        raise _Damage(f"it says narrow={narrow!r}")
     graph = Graph(inputs, tuple(nodes), outputs, structure, checks, {}, takes, precision, narrow)
     return graph, unsupported
 
@@ -218,7 +227,7 @@ _CONSTANT_ATTRIBUTES = ("value", "dtype")
 _LARGEST = 1 << 62
 
 
-def _decode_node(entry: Any, arrays: Arrays) -> Node:
+def _decode_node(entry: Any, arrays: Arrays, held: Callable[[str, str], Weight]) -> Node:
     op, algorithm = _text(entry["op"]), _text(entry["algorithm"])
     if op != CONSTANT and op not in OPERATIONS:
         raise _Damage(f"it has the operation {op!r}, which this ai3 does not know")
@@ -243,7 +252,7 @@ def _decode_node(entry: Any, arrays: Arrays) -> Node:
         op=op,
         inputs=tuple(_text(name) for name in entry["inputs"]),
         attributes=attributes,
-        weights=tuple(None if key is None else arrays[key] for key in entry["weights"]),
+        weights=tuple(None if key is None else held(key, op) for key in entry["weights"]),
         module=_text(entry["module"]),
         algorithm=algorithm,
     )

@@ -508,10 +508,24 @@ def test_programs_have_no_bfloat16(core: ModuleType) -> None:
         core.problem("pointwise", [spec], None, {"program": "bfloat16(x0)"})
 
 
+def test_weights_of_bfloat16_alone(core: ModuleType) -> None:
+    """An input in float32 is computed with what they are in float32; layers refuse it, as torch."""
+    x, w = torch.randn(30, 20), torch.randn(40, 20).bfloat16()
+    spec = core.Spec("float32", tuple(x.shape))
+    problem = core.problem("linear", [spec], core.Weights.of([w]), {})
+    assert problem.output.dtype == "float32" and not problem.takes_bfloat16("direct")
+    wide = core.problem("linear", [spec], core.Weights.of([w.float()]), {})
+    for algorithm in wide.ranking():
+        name = algorithm[0]
+        assert_same_bits(problem.run(name, x).torch(), wide.run(name, x).torch())
+    call = core.Call("linear", {}, "direct")
+    call.set_weights(core.Weights.of([w]))
+    with pytest.raises(ValueError, match="of one dtype, not float32 and bfloat16"):
+        call(x)
+
+
 def test_wrong_dtypes(core: ModuleType) -> None:
     spec = core.Spec("float32", (1, 4))
-    with pytest.raises(ValueError, match="input is float32 but the weights are bfloat16"):
-        core.problem("linear", [spec], core.Weights.of([torch.randn(3, 4).bfloat16()]), {})
     with pytest.raises(ValueError, match=r"float32 or bfloat16 .* not float64 for float32"):
         core.problem(
             "linear", [spec], core.Weights.of([torch.randn(3, 4)]), {"output_dtype": "float64"}

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ai3.arrays import Bfloat16Array
 from ai3.graph.graph import CONSTANT, Graph, Node
 
 Array = np.ndarray[Any, Any]
@@ -86,8 +87,9 @@ def _value(node: Node) -> Array | None:
 
 def _scaled(node: Node, scale: Array, shift: Array) -> Node | None:
     """The node with weights for the scaled and shifted output; None where they do not fit."""
-    weight, bias = node.weights
-    assert weight is not None
+    held, bias = node.weights
+    assert held is not None
+    weight = np.asarray(held)
     groups = node.attributes.get("groups", 1) if node.op == "conv_transpose2d" else 1
     channels = weight.shape[1] * groups if node.op == "conv_transpose2d" else weight.shape[0]
     if scale.size not in (1, channels):
@@ -100,4 +102,7 @@ def _scaled(node: Node, scale: Array, shift: Array) -> Node | None:
     else:
         scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
     moved = shift if bias is None else bias.astype(np.float64) * scale + shift
-    return node.having(weights=(scaled.astype(weight.dtype), moved.astype(weight.dtype)))
+    scaled = scaled.astype(weight.dtype)
+    narrow = isinstance(held, Bfloat16Array)  # what it is multiplied as, too
+    kept = Bfloat16Array.rounded(scaled) if narrow else scaled
+    return node.having(weights=(kept, moved.astype(weight.dtype)))

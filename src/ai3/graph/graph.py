@@ -9,10 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ai3 import _core
+from ai3.arrays import Bfloat16Array
 from ai3.graph import expression
 from ai3.graph.expression import Expression
 
-Weight: TypeAlias = "np.ndarray[Any, Any] | None"
+Weight: TypeAlias = "np.ndarray[Any, Any] | Bfloat16Array | None"
+"""One of NumPy's arrays, or one of bfloat16, see NARROW_WEIGHTS."""
 
 CONSTANT = "constant"
 """The op of a node that is an array: its only weight, or what its attribute `value` comes to."""
@@ -29,6 +31,10 @@ KINDS = {
 """Of each dtype what kind of values it has."""
 
 PRECISIONS = ("float32", "bfloat16")
+
+NARROW_WEIGHTS = ("conv2d", "linear", "conv_transpose2d")
+"""Operations whose weights of more dimensions than one are held as bfloat16 where the network's
+are; other weights of such a network, and its constants, are held as float32."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from torch import fx, nn
 from ai3 import _core, arrays
 from ai3.errors import UnsupportedCallableError
 from ai3.graph import Expression, Graph, Node, Plain, Record, Weight
-from ai3.graph.graph import CONSTANT, FOREIGN, KINDS
+from ai3.graph.graph import CONSTANT, FOREIGN, KINDS, NARROW_WEIGHTS
 from ai3.ops import OPERATIONS, REQUIRED, Operation
 from ai3.torch import attention, foreign, lowerings
 from ai3.torch.stand_ins import Pieces, Refusal, Value, holds, mapped, values_in
@@ -89,11 +89,11 @@ class Capture:
         self._trace = trace
         self._dtype = _torch_dtype(dtype)
         self._keep_foreign = keep_foreign
-        # bfloat16 is held as float32, which has all of its values.
+        # bfloat16 is computed with as float32, which has all of its values.
         self._narrow = dtype is None and self._own_dtype is torch.bfloat16 and not keep_foreign
         if self._narrow:
             self._dtype = torch.float32
-        self._weights: dict[int, tuple[torch.Tensor, np.ndarray[Any, Any]]] = {}
+        self._weights: dict[tuple[int, bool], tuple[torch.Tensor, Weight]] = {}
         self._constants: dict[int, Value] = {}
         self._nodes: list[Node] = []
         self._names: set[str] = set()
@@ -152,7 +152,7 @@ class Capture:
         if row.inputs != -1 and len(inputs) != row.inputs:
             raise Refusal(f"{op} with {len(inputs)} inputs")
         names = tuple(self.value(item).name for item in inputs)
-        kept = tuple(self._weight(tensor) for tensor in weights)
+        kept = tuple(self._weight(tensor, op in NARROW_WEIGHTS) for tensor in weights)
         name = self._unique(self._node_name)
         self._nodes.append(Node(name, op, names, given, kept, self._module_name))
         if kind:
@@ -612,12 +612,18 @@ class Capture:
         outputs.append(self.value(item).name)
         return len(outputs) - 1
 
-    def _weight(self, tensor: torch.Tensor | None) -> Weight:
+    def _weight(self, tensor: torch.Tensor | None, narrow: bool = False) -> Weight:
+        """A tensor as an array or, where it may be `narrow` and is a weight of bfloat16 with more
+        dimensions than one, as that."""
         if tensor is None:
             return None
         if not isinstance(tensor, torch.Tensor):
             raise Refusal("weights that the network computes")
-        if id(tensor) not in self._weights:
+        narrow = narrow and self._narrow and tensor.dtype is torch.bfloat16 and tensor.dim() > 1
+        key = id(tensor), narrow
+        if narrow and key not in self._weights:
+            self._weights[key] = tensor, arrays.Bfloat16Array(_core.Tensor(tensor.detach()))
+        if key not in self._weights:
             source = tensor.detach()
             if self._dtype is not None:
                 source = source.to(self._dtype)
@@ -625,8 +631,8 @@ class Capture:
                 raise Refusal(
                     f"weights of {tensor.dtype}; give dtype=torch.float32 to convert them"
                 )
-            self._weights[id(tensor)] = tensor, arrays.to_numpy(source, copy=True)
-        return self._weights[id(tensor)][1]
+            self._weights[key] = tensor, arrays.to_numpy(source, copy=True)
+        return self._weights[key][1]
 
     def _constant(self, tensor: torch.Tensor) -> tuple[Weight, torch.dtype | None]:
         """A tensor that is no weight, with its dtype where that is no floating-point one."""
@@ -635,10 +641,10 @@ class Capture:
         kept = torch.int32 if tensor.dtype in (torch.int8, torch.int16) else tensor.dtype
         if kept not in (torch.int32, torch.int64, torch.uint8, torch.bool):
             raise Refusal(f"a tensor of {tensor.dtype}")
-        if id(tensor) not in self._weights:
-            array = arrays.to_numpy(tensor.detach().to(kept), copy=True)
-            self._weights[id(tensor)] = tensor, array
-        return self._weights[id(tensor)][1], kept
+        key = id(tensor), False
+        if key not in self._weights:
+            self._weights[key] = tensor, arrays.to_numpy(tensor.detach().to(kept), copy=True)
+        return self._weights[key][1], kept
 
     def _unique(self, name: str) -> str:
         name, number = name or "value", 1

@@ -42,8 +42,9 @@ class Place:
         return self.platform.image_layout(str(self.dtype).removeprefix("torch."))
 
     def name_of(self, dtype: str) -> str:
-        """The dtype in which values of a graph's dtype are held."""
-        return str(self.dtype).removeprefix("torch.") if dtype == "float32" else dtype
+        """The dtype in which values of a graph's dtype are held, and weights in bfloat16."""
+        narrow = dtype in ("float32", "bfloat16")
+        return str(self.dtype).removeprefix("torch.") if narrow else dtype
 
 
 class DeviceWeights:
@@ -56,7 +57,7 @@ class DeviceWeights:
     def of(self, arrays: Sequence[Any]) -> list[Tensor | None]:
         return [None if array is None else self._tensor(array) for array in arrays]
 
-    def _tensor(self, array: "np.ndarray[Any, Any]") -> Tensor:
+    def _tensor(self, array: Any) -> Tensor:
         if id(array) not in self._held:
             tensor = torch.from_numpy(np.array(array, order="C"))
             dtype = self._place.dtype if tensor.dtype is torch.float32 else tensor.dtype

@@ -8,7 +8,7 @@ import numpy as np
 
 from ai3 import _core
 from ai3.algorithms import REGISTERED
-from ai3.graph.specialize import REAL
+from ai3.graph.graph import KINDS
 from ai3.tuning import race
 from ai3.tuning.database import Row
 from ai3.tuning.work import Contender
@@ -136,7 +136,9 @@ def _run(
 ) -> Any:
     """The result in float64; None where the algorithm refuses."""
     specs = [_core.Spec(dtype, array.shape) for array in inputs]
-    weights = [w if w is None or w.dtype.name not in REAL else w.astype(dtype) for w in of.weights]
+    weights = [
+        w if w is None or KINDS[w.dtype.name] != "real" else w.astype(dtype) for w in of.weights
+    ]
     problem = _core.problem(of.op, specs, _core.Weights.of(weights), attributes, of.threads)
     if problem.refusal(algorithm):
         return None

@@ -8,7 +8,7 @@ import numpy as np
 
 from ai3 import _core, arrays
 from ai3.graph.compile import Compiled, Pins, compile_graph
-from ai3.graph.graph import Graph
+from ai3.graph.graph import KINDS, Graph
 from ai3.graph.weights import WeightStore
 from ai3.model import Model
 from ai3.plan import Plan, PlannedPart, planned
@@ -173,4 +173,4 @@ def caller(model: Model, inputs: Sequence[Any]) -> Callable[[], object]:
 
 
 def _is_float(array: Any) -> bool:
-    return bool(array.dtype.name in ("float32", "float64"))
+    return KINDS.get(array.dtype.name) == "real"

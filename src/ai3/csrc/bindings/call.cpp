@@ -159,15 +159,16 @@ class Call {
             auto weights = weights_;
             if (!weights)
                 weights = std::make_shared<WeightSet>(std::vector<std::optional<Constant>>{});
-            // The core takes weights in float32 for an input in bfloat16.
-            const bool narrow = !inputs.empty() && inputs[0].dtype() == DType::bf16;
+            // The core takes weights in float32 for an input in bfloat16, and the reverse.
+            const auto narrow = [](DType dtype) { return dtype == DType::bf16; };
             for (std::size_t i = 0; i < weights->size(); ++i)
                 if (const Constant* weight = weights->get(i);
-                    narrow && weight && weight->spec.dtype != DType::bf16)
-                    throw std::invalid_argument(
-                        std::string(operation_->name()) +
-                        ": input and weights must be of one dtype, not bfloat16 and " +
-                        std::string(name_of(weight->spec.dtype)));
+                    !inputs.empty() && is_real(inputs[0].dtype()) && weight &&
+                    narrow(inputs[0].dtype()) != narrow(weight->spec.dtype))
+                    throw std::invalid_argument(std::string(operation_->name()) +
+                                                ": input and weights must be of one dtype, not " +
+                                                std::string(name_of(inputs[0].dtype())) + " and " +
+                                                std::string(name_of(weight->spec.dtype)));
             std::vector<Spec> dense = offered;
             for (Spec& spec : dense) spec.layout = Layout::dense;
             std::shared_ptr<const Problem> problem =

@@ -16,14 +16,41 @@ void require_weights_of(std::string_view op, DType input, const WeightSet& weigh
         }
 }
 
-bool is_mixed(const std::vector<Spec>& inputs, const WeightSet& weights,
-              const Attributes& attributes) {
-    for (const Spec& input : inputs)
-        if (input.dtype == DType::bf16) return true;
+namespace {
+
+bool any_narrow(const std::vector<Spec>& inputs) {
+    return std::any_of(inputs.begin(), inputs.end(),
+                       [](const Spec& input) { return input.dtype == DType::bf16; });
+}
+bool any_narrow(const WeightSet& weights) {
     for (std::size_t i = 0; i < weights.size(); ++i)
         if (const Constant* weight = weights.get(i); weight && weight->spec.dtype == DType::bf16)
             return true;
-    return attributes.has(output_dtype);
+    return false;
+}
+
+// Weights in float32, without the elements of those that are bfloat16.
+std::shared_ptr<const WeightSet> widened_shapes(const std::shared_ptr<const WeightSet>& set) {
+    if (!any_narrow(*set)) return set;
+    std::vector<std::optional<Constant>> weights;
+    for (std::size_t i = 0; i < set->size(); ++i) {
+        const Constant* weight = set->get(i);
+        weights.push_back(weight ? std::optional(*weight) : std::nullopt);
+        if (weight && weight->spec.dtype == DType::bf16)
+            weights.back() = Constant{{DType::f32, weight->spec.shape}, nullptr, nullptr};
+    }
+    return std::make_shared<const WeightSet>(std::move(weights));
+}
+
+}  // namespace
+
+bool only_weights_narrow(const std::vector<Spec>& inputs, const WeightSet& weights) {
+    return any_narrow(weights) && !any_narrow(inputs);
+}
+
+bool is_mixed(const std::vector<Spec>& inputs, const WeightSet& weights,
+              const Attributes& attributes) {
+    return any_narrow(inputs) || any_narrow(weights) || attributes.has(output_dtype);
 }
 
 std::vector<Spec> widened(std::vector<Spec> inputs) {
@@ -44,10 +71,11 @@ DType output_dtype_of(const Attributes& attributes, DType otherwise) {
 
 MixedProblem::MixedProblem(const AlgorithmTable& algorithms, std::vector<Spec> inputs,
                            std::shared_ptr<const WeightSet> weights, Attributes attributes,
-                           int threads, std::unique_ptr<Problem> own, std::unique_ptr<Problem> wide)
+                           int threads, std::unique_ptr<Problem> own, Wide wide)
     : Problem(algorithms, std::move(inputs), std::move(weights), std::move(attributes), threads),
       own_(std::move(own)),
-      wide_(std::move(wide)),
+      wide_(wide(widened_shapes(shared_weights()))),
+      make_wide_(std::move(wide)),
       output_((own_ ? own_ : wide_)->output()) {
     bool narrow = !own_ && output_.dtype == DType::f32;
     for (const Spec& input : this->inputs()) narrow = narrow && input.dtype != DType::f32;
@@ -58,6 +86,14 @@ MixedProblem::MixedProblem(const AlgorithmTable& algorithms, std::vector<Spec> i
         if (this->inputs()[i].dtype == DType::bf16)
             converted_bytes_ += align_up(wide_->inputs()[i].bytes());
     if (output_.dtype == DType::bf16) converted_bytes_ += align_up(wide_->output().bytes());
+}
+
+const Problem& MixedProblem::computed_wide() const {
+    std::call_once(once_, [&] {
+        if (any_narrow(weights()))
+            computed_wide_ = make_wide_(WeightSet::widened(shared_weights()));
+    });
+    return computed_wide_ ? *computed_wide_ : *wide_;
 }
 
 // Calls run(inputs, output) with what is bfloat16 converted, in memory of `converted_bytes_`.
@@ -84,7 +120,7 @@ void MixedProblem::run_wide(const void* const* inputs, void* output, std::byte* 
 void MixedProblem::reference(const void* const* inputs, void* output) const {
     Buffer memory(converted_bytes_);
     run_wide(inputs, output, memory.data(),
-             [&](const void* const* arrays, void* out) { wide_->reference(arrays, out); });
+             [&](const void* const* arrays, void* out) { computed_wide().reference(arrays, out); });
 }
 
 std::string_view MixedProblem::choose() const {
@@ -119,7 +155,7 @@ std::unique_ptr<Plan> MixedProblem::plan_of(const NamedAlgorithm& algorithm) con
     const Problem& done = done_by(algorithm);
     if (&done == own_.get()) return own_->plan_of(algorithm);
     // The plan lives no longer than the problem, see Planned.
-    return make_plan([this, plan = std::shared_ptr<Plan>(wide_->plan_of_any(algorithm))](
+    return make_plan([this, plan = std::shared_ptr<Plan>(computed_wide().plan_of_any(algorithm))](
                          const void* const* inputs, void* output, std::byte* workspace) {
         run_wide(inputs, output, workspace, [&](const void* const* arrays, void* out) {
             plan->run(arrays, out, workspace + converted_bytes_);

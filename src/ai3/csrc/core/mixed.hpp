@@ -1,6 +1,8 @@
 // Problems of which some arrays are bfloat16.
 #pragma once
 
+#include <mutex>
+
 #include "core/operation.hpp"
 
 namespace ai3 {
@@ -19,6 +21,9 @@ constexpr bool goes_with(DType weight, DType input) {
 // Throws std::invalid_argument unless all weights go with the input.
 void require_weights_of(std::string_view op, DType input, const WeightSet& weights);
 
+// Whether weights are bfloat16 and no input is.
+bool only_weights_narrow(const std::vector<Spec>& inputs, const WeightSet& weights);
+
 // Whether inputs or weights are bfloat16, or the attribute is given.
 bool is_mixed(const std::vector<Spec>& inputs, const WeightSet& weights,
               const Attributes& attributes);
@@ -27,16 +32,19 @@ bool is_mixed(const std::vector<Spec>& inputs, const WeightSet& weights,
 std::vector<Spec> widened(std::vector<Spec> inputs);
 
 // Done by algorithms that know bfloat16, unless they refuse it, as the operation's type describes
-// it and, by the others, in float32: what is bfloat16 is converted before and after. Without
-// `output_dtype` the output is as the operation's type says or, if that does not know bfloat16,
-// bfloat16 where it were float32 and no input is float32.
+// it and, by the others, in float32: what is bfloat16 is converted before and after. Where only
+// weights are, all algorithms are given float32. Without `output_dtype` the output is as the
+// operation's type says or, if that does not know bfloat16, bfloat16 where it were float32 and no
+// input is float32.
 class MixedProblem final : public Problem {
   public:
-    // `own` is the problem of the operation's type, null where the type does not know bfloat16;
-    // `wide` is the one in float32.
+    // Makes the problem in float32 with weights in float32.
+    using Wide = std::function<std::unique_ptr<Problem>(std::shared_ptr<const WeightSet>)>;
+
+    // `own` is the problem of the operation's type, null where the type does not know bfloat16.
     MixedProblem(const AlgorithmTable& algorithms, std::vector<Spec> inputs,
                  std::shared_ptr<const WeightSet> weights, Attributes attributes, int threads,
-                 std::unique_ptr<Problem> own, std::unique_ptr<Problem> wide);
+                 std::unique_ptr<Problem> own, Wide wide);
 
     Spec output() const override { return output_; }
     void reference(const void* const* inputs, void* output) const override;
@@ -62,7 +70,14 @@ class MixedProblem final : public Problem {
     template <typename Run>
     void run_wide(const void* const* inputs, void* output, std::byte* memory, Run&& run) const;
 
+    // The problem in float32 with its weights, of which `wide_` has only the shapes: most problems
+    // are asked, and never planned in float32.
+    const Problem& computed_wide() const;
+
     std::unique_ptr<Problem> own_, wide_;
+    Wide make_wide_;
+    mutable std::once_flag once_;
+    mutable std::unique_ptr<Problem> computed_wide_;
     Spec output_;
     bool own_writes_it_;  // else the type does not know the attribute
     // Of pointers to arrays, and of those that are bfloat16 in float32.

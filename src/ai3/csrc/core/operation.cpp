@@ -237,9 +237,12 @@ std::unique_ptr<Problem> Operation::problem(std::vector<Spec> inputs,
     if (!is_mixed(inputs, *weights, attributes))
         return make(std::move(inputs), std::move(weights), std::move(attributes), threads);
     std::unique_ptr<Problem> own;
-    if (traits_.takes_bfloat16) own = make(inputs, weights, attributes, threads);
-    auto wide = make(widened(inputs), WeightSet::widened(weights), attributes.without(output_dtype),
-                     threads);
+    if (traits_.takes_bfloat16 && !only_weights_narrow(inputs, *weights))
+        own = make(inputs, weights, attributes, threads);
+    auto wide = [this, inputs = widened(inputs), attributes = attributes.without(output_dtype),
+                 threads](std::shared_ptr<const WeightSet> weights) {
+        return make(inputs, std::move(weights), attributes, threads);
+    };
     return std::make_unique<MixedProblem>(algorithms_, std::move(inputs), std::move(weights),
                                           std::move(attributes), threads, std::move(own),
                                           std::move(wide));
