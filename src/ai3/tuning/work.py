@@ -7,6 +7,7 @@ from typing import Any
 
 from ai3 import _core
 from ai3.graph.graph import Weight
+from ai3.ops import ONLY_BY_NAME
 
 STANDING = ("default", "guess", "default bf16")
 """Names that stand for others."""
@@ -73,5 +74,7 @@ def _names(op: str, named: bool) -> list[str]:
     return [
         name
         for name in _core.algorithms()[op]
-        if name not in STANDING and (named or not name.endswith(" bf16"))
+        if name not in STANDING
+        and (op, name) not in ONLY_BY_NAME
+        and (named or not name.endswith(" bf16"))
     ]
