@@ -31,6 +31,7 @@ QUICK = {
         ("conv2d", "direct", "sixteen", "float16", "channels_last", False),
         ("conv2d", "smm", "odd", "float32", "dense", False),
         ("conv2d", "winograd f4", "ones", "float32", "dense", False),
+        ("conv2d_grad_weight", "winograd f4", "odd", "float16", "dense", False),
     ],
     90: [
         ("conv2d_grad_input", "direct", "sixteen", "float32", "dense", True),

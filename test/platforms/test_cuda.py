@@ -20,6 +20,7 @@ from ai3.platforms.cuda import own
 from ai3.platforms.cuda.cublas import CublasLt
 from ai3.platforms.cuda.cudnn import Cudnn
 from ai3.platforms.cuda.libraries import loaded
+from ai3.platforms.cuda.platform import Cuda
 from ai3.torch import device_tuning
 from test.platforms import stand_in
 from test.platforms.stand_in import OnMirror, calls, library
@@ -429,7 +430,7 @@ def test_default_goes_by_what_was_measured(
     monkeypatch.setattr(device_tuning, "_sampled", sample)
     net = nn.Sequential(conv(3, 4, 3), nn.BatchNorm2d(4, device="mirror:1"), conv(4, 4, 3)).eval()
     x = torch.randn(1, 3, 9, 8, device="mirror:1")
-    tuned = ai3.tune(net, x, seconds=5)
+    tuned = ai3.tune(net, x, seconds=60)
     assert {each.forward for each in tuned.values()} == {"fft"} and tuned.measured == 2
     assert set(sampled) == set(cuda.algorithms("conv2d"))
     ai3.swap_conv2d(net)
@@ -441,7 +442,7 @@ def test_default_goes_by_what_was_measured(
         "fft: whole"
     }
     # What was measured is of this machine, problem and settings alone.
-    assert ai3.tune(net, x, seconds=5).known == 2
+    assert ai3.tune(net, x, seconds=60).known == 2
     library().forget()
     net(torch.cat([x, x]))
     cuda.tf32 = True
@@ -570,3 +571,20 @@ def test_distributed_training(cuda: OnMirror) -> None:
     assert handed == 1
     assert len(calls("cudnnConvolutionForward")) == 2
     assert len(calls("cudnnConvolutionBackwardFilter")) == 2
+
+
+def test_settings_are_torchs() -> None:
+    cuda, cudnn, matmul = Cuda(), torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32
+    try:
+        for tf32 in ((False, True), (True, False)):
+            cudnn.allow_tf32, matmul.allow_tf32 = tf32
+            assert cuda.settings() == (*tf32, False)
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
+    with cudnn.flags(enabled=True, deterministic=True, allow_tf32=before[0]):
+        assert cuda.settings()[2]
+    torch.use_deterministic_algorithms(True)
+    assert cuda.settings()[2]
+    torch.use_deterministic_algorithms(False)
+    assert not cuda.settings()[2]

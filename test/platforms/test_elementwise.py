@@ -28,6 +28,7 @@ def test_all_functions_are_the_cores() -> None:
     assert set(DTYPES) >= {str(x.dtype).removeprefix("torch.") for x in VALUES}
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", sorted(elementwise.FUNCTIONS))
 def test_equals_torchs_functions(name: str) -> None:
     operands = _core.pointwise_functions()[name]
@@ -54,6 +55,7 @@ def test_equals_torchs_functions(name: str) -> None:
     assert tried > 0
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", sorted(DTYPES))
 def test_conversions(name: str) -> None:
     for x in VALUES:

@@ -128,3 +128,12 @@ def test_winograd_takes_what_it_says() -> None:
         {"padding": 1, "input_size": (9, 11)},
     )
     assert check(back, "winograd", "float32", "dense")
+    by_weight = Case(
+        "conv2d_grad_weight",
+        ((2, 5, 9, 11), (2, 7, 10, 11)),
+        (),
+        {"padding": (2, 1, 0, 2), "kernel_size": (3, 3)},
+    )
+    for dtype in DTYPES:
+        for layout in ("dense", "channels_last"):
+            assert check(by_weight, "winograd", dtype, layout)

@@ -241,7 +241,10 @@ def _formula(
             return None
         return _POWERS[float(power)], [made, made]
     if function in _LOGIC or function in _TESTS:
-        return {**_LOGIC, **_TESTS}[function], [_own(x) for x in given]
+        own = [_own(x) for x in given]
+        if function in _TESTS and not own[0].is_floating_point:
+            return ("{0} == {0}" if function == "isfinite" else "{0} != {0}"), own
+        return {**_LOGIC, **_TESTS}[function], own
     if function in _COMPARED:
         common = torch.result_type(*given)
         if common is torch.bool and function not in ("eq", "ne"):

@@ -1,4 +1,4 @@
-"""Our own kernels as the platform's algorithms: `direct`, `smm` and `winograd`."""
+"""Our own kernels as the platform's algorithms: `direct` and `smm`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +12,6 @@ from ai3.problem import Problem
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 _MOST = 1 << 31
 """Elements of an image, pixels of all images: what kernels count in 32 bits."""
-_TILES = 64
-"""Of an image that a program of Winograd's transforms."""
 
 
 class Own(Algorithm):
@@ -72,50 +70,15 @@ class Smm(Own):
         return _plan_of(self._platform, p, weights, "ieee", True)
 
 
-class Winograd(Own):
-    """F(4x4, 3x3)"""
-
-    def __init__(self, platform: Any, name: str) -> None:
-        super().__init__(platform)
-        self.name = name
-
-    def limit(self, p: Problem) -> str:
-        sizes = {
-            "kernel": ((p.KH, p.KW), (3, 3)),
-            "stride": ((p.stride_h, p.stride_w), (1, 1)),
-            "dilation": ((p.dilation_h, p.dilation_w), (1, 1)),
-        }
-        for what, (given, wanted) in sizes.items():
-            if given != wanted:
-                return f"the {what} is {given[0]}x{given[1]}, not {wanted[0]}x{wanted[1]}"
-        if p.groups > 1:
-            return "it has groups"
-        if p.op != "conv2d" and max(p.pad_top, p.pad_left) > 2:
-            return "the padding is more than 2"
-        return ""
-
-    def pads(self, p: Problem) -> bool:
-        return p.padding_mode == "zeros"
-
-    def stands_for(self, p: Problem) -> str:
-        return "winograd f4"
-
-    def workspace_bytes(self, p: Problem) -> int:
-        rows, columns = _tiles(p)
-        size = 8 if p.dtype == "float64" else 4  # halves are float32 between the transforms
-        return 36 * p.N * rows * columns * (p.IC + p.OC) * size
-
-    def plan(self, p: Problem, weights: Sequence[Any]) -> Run:
-        return _WinogradPlan(self._platform, p, weights)
-
-
 def algorithms_of(platform: Any) -> dict[str, list[Algorithm]]:
+    from ai3.platforms.cuda.own_winograd import Winograd
+
     winograd = [Winograd(platform, name) for name in ("winograd", "winograd f4")]
     of_images = ("conv2d", "conv2d_grad_input", "conv_transpose2d")
     made: dict[str, list[Algorithm]] = {
         op: [Direct(platform), Smm(platform), *winograd] for op in of_images
     }
-    return {**made, "conv2d_grad_weight": [Direct(platform)]}
+    return {**made, "conv2d_grad_weight": [Direct(platform), *winograd]}
 
 
 def _goes_forward(p: Problem) -> bool:
@@ -138,7 +101,7 @@ def _strides(shape: Sequence[int], layout: str) -> tuple[int, int, int, int]:
     return c * h * w, h * w, w, 1
 
 
-def _shapes(p: Problem) -> tuple[Any, Any, Any]:
+def shapes_of(p: Problem) -> tuple[Any, Any, Any]:
     """The strides of x, y and w."""
     layout = p.output_layout
     images = ((p.N, p.IC, p.IH, p.IW), (p.N, p.OC, p.OH, p.OW))
@@ -168,7 +131,7 @@ def _plan_of(
     backward = p.op != "conv2d"
     if p.op == "conv2d_grad_input":
         bias = None
-    x, y, w = _shapes(p)
+    x, y, w = shapes_of(p)
     inputs, outputs = p.IC // p.groups, p.OC // p.groups
     if backward:
         count, sizes = p.N * p.IH * p.IW, (p.IH, p.IW, outputs, inputs, p.OH, p.OW)
@@ -218,7 +181,7 @@ def _plan_of(
 def _plan_by_weight(platform: Any, p: Problem, precision: str) -> Run:
     from ai3.platforms.cuda import kernels
 
-    x, y, w = _shapes(p)
+    x, y, w = shapes_of(p)
     inputs, outputs = p.IC // p.groups, p.OC // p.groups
     count, wide = p.N * p.OH * p.OW, p.dtype == "float64"
     sizes = (count, p.OH, p.OW, p.IH, p.IW, inputs, outputs)
@@ -240,81 +203,3 @@ def _widened(p: Problem) -> bool:
     from ai3.platforms.cuda.kernels import INTERPRETED
 
     return INTERPRETED and p.dtype == "bfloat16"
-
-
-def _tiles(p: Problem) -> tuple[int, int]:
-    """Rows and columns of tiles of the result."""
-    height, width = (p.OH, p.OW) if p.op == "conv2d" else (p.IH, p.IW)
-    return -(-height // 4), -(-width // 4)
-
-
-class _WinogradPlan:
-    """Of the convolution, or of its gradient by the input, which is one by the kernel turned round
-    with the channels exchanged."""
-
-    def __init__(self, platform: Any, p: Problem, weights: Sequence[Any]) -> None:
-        import torch
-
-        from ai3.platforms.cuda import winograd
-
-        self._weight, self._bias = (*weights, None)[:2]
-        if p.op == "conv2d_grad_input":
-            self._bias = None
-        x, y, w = _shapes(p)
-        turned = p.op != "conv2d"
-        rows, columns = _tiles(p)
-        self._tiles = p.N * rows * columns
-        if turned:
-            self._c, self._k = p.OC, p.IC
-            sizes, pads = (p.OH, p.OW), (2 - p.pad_top, 2 - p.pad_left)
-            read, result = y, (p.IH, p.IW, *x)
-            weight_strides = (w[1], w[0], w[2], w[3], 2, 2, -1)
-        else:
-            self._c, self._k = p.IC, p.OC
-            sizes, pads = (p.IH, p.IW), (p.pad_top, p.pad_left)
-            read, result = x, (p.OH, p.OW, *y)
-            weight_strides = (*w, 0, 0, 1)
-        blocks = -(-self._tiles // _TILES)
-        read_numbers = (self._tiles, rows, columns, self._c, *sizes, *read, *pads)
-        weigh_numbers = (self._k * self._c, self._c, *weight_strides)
-        parameter = float(p.attributes.get("activation_parameter") or 0.0)
-        give_numbers = (self._tiles, rows, columns, self._k, *result, parameter)
-        self._residual = epilogue.has_residual(p)
-        epilogues = {
-            "has_bias": self._bias is not None,
-            "has_residual": self._residual,
-            "activation": epilogue.activation_of(p),
-        }
-
-        double = p.dtype == "float64"
-        between = "float64" if double else "float32"
-        self._between = getattr(torch, between)
-        given, grid, block = [p.dtype, between], (blocks, self._c), {"BLOCK": _TILES}
-        transform = winograd.image_transform
-        self._read = launch(platform, transform, grid, given, read_numbers, block, 2)
-        grid, pointers = (blocks, self._k), [between, *[p.dtype] * 3]
-        transform, chosen = winograd.result_transform, block | epilogues
-        self._give = launch(platform, transform, grid, pointers, give_numbers, chosen, 2, double)
-        count, transform = weigh_numbers[0], winograd.weight_transform
-        grid_of_weights, chosen = (-(-count // 128),), {"BLOCK": 128}
-        self._weigh = launch(platform, transform, grid_of_weights, given, weigh_numbers, chosen)
-        shape = (36, self._k, self._c)
-        self._packed = self._weight.new_empty(shape, dtype=self._between)
-        self.refresh()
-
-    def refresh(self) -> None:
-        self._weigh(self._weight, self._packed)
-
-    def __call__(self, inputs: Sequence[Any], output: Any, workspace: Any) -> None:
-        import torch
-
-        memory = workspace.view(self._between)
-        images = memory[: 36 * self._c * self._tiles].view(36, self._c, self._tiles)
-        products = memory[36 * self._c * self._tiles :].view(36, self._k, self._tiles)
-        bias, first = self._bias, inputs[0]
-        self._read(first, images)
-        torch.bmm(self._packed, images, out=products)
-        self._give(
-            *(products, first if bias is None else bias),
-            *(inputs[1] if self._residual else first, output),
-        )

@@ -104,24 +104,21 @@ class Cuda(Platform):
     def is_current(self, device: Any) -> bool:
         import torch
 
-        return bool(torch.cuda.current_device() == device.index)
+        return bool(torch._C._cuda_getDevice() == device.index)
 
     def settings(self) -> Any:
-        import torch
+        """Whether TF32 is permitted for convolutions and for products, and whether algorithms are
+        to be deterministic. Asked at every call, so of what torch.backends asks."""
+        from torch import _C
 
-        backends = torch.backends
+        deterministic = _C._get_deterministic_algorithms() or _C._get_cudnn_deterministic()
         try:
-            permitted = (backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32)
+            return (_C._get_cudnn_allow_tf32(), _C._get_cublas_allow_tf32(), deterministic)
         except RuntimeError:  # the network's user says it by torch's newer `fp32_precision`
+            from torch import backends
+
             new = (backends.cudnn.conv, backends.cuda.matmul)  # type: ignore[attr-defined]
-            permitted = tuple(each.fp32_precision == "tf32" for each in new)
-        return (*permitted, self.deterministic())
-
-    def deterministic(self) -> bool:
-        import torch
-
-        by_all = torch.are_deterministic_algorithms_enabled()
-        return bool(by_all or torch.backends.cudnn.deterministic)
+            return (*(each.fp32_precision == "tf32" for each in new), deterministic)
 
     def image_layout(self, dtype: str) -> str:
         # That of tensor cores.

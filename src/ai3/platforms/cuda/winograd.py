@@ -48,6 +48,22 @@ def _result_line(line):
 
 
 @triton.jit
+def _gradient_line(line):
+    """A of a line."""
+    a, b, c, d = line
+    near, far, odd, beyond = a + c, a + 4 * c, b + d, 2 * b + 8 * d
+    return (a, near + odd, near - odd, far + beyond, far - beyond, d)
+
+
+@triton.jit
+def _weight_gradient_line(line):
+    """G^T of a line."""
+    a, b, c, d, e, f = line
+    near, far = (b + c) / 6, d + e
+    return (a / 4 - near + far / 24, (c - b) / 6 + (d - e) / 12, far / 6 - near + f)
+
+
+@triton.jit
 def _column(lines, i: tl.constexpr, extent: tl.constexpr):
     """The element `i` of each of `extent` lines."""
     made = ()
@@ -152,3 +168,53 @@ def result_transform(
                 value += tl.load(residual + place, mask=inside, other=0.0).to(value.dtype)
             value = _activated(value, activation, parameter)
             tl.store(y + place, value.to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def gradient_transform(
+    y, out, tiles, rows, columns, K, OH, OW, yn, yc, yh, yw, BLOCK: tl.constexpr
+):  # fmt: skip
+    """(36, K, tiles) of the gradient by images, which have tiles of 4x4."""
+    p = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    k = tl.program_id(1)
+    mask = p < tiles
+    n = (p // (rows * columns)).to(tl.int64)
+    oh, ow = p // columns % rows * 4, p % columns * 4
+    image = y + n * yn + k * yc
+    lines = ()
+    for i in tl.static_range(4):
+        line = ()
+        for j in tl.static_range(4):
+            within = mask & (oh + i < OH) & (ow + j < OW)
+            at = image + (oh + i) * yh + (ow + j) * yw
+            pixel = tl.load(at, mask=within, other=0.0).to(out.dtype.element_ty)
+            line = line + (pixel,)  # noqa: RUF005
+        lines = lines + (line,)  # noqa: RUF005
+    halves = ()
+    for j in tl.static_range(4):
+        halves = halves + (_gradient_line(_column(lines, j, 4)),)  # noqa: RUF005
+    step = tl.cast(tiles, tl.int64) * K
+    first = out + k.to(tl.int64) * tiles + p
+    for i in tl.static_range(6):
+        whole = _gradient_line(_column(halves, i, 4))
+        for j in tl.static_range(6):
+            tl.store(first + (6 * i + j) * step, whole[j], mask=mask)
+
+
+@triton.jit
+def weight_gradient(x, dw, count, C, wk, wc, wh, ww, BLOCK: tl.constexpr):
+    """The gradient by weights, `count` = K * C of them, of (36, K, C)."""
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = i < count
+    step = tl.cast(count, tl.int64)
+    halves = ()
+    for j in tl.static_range(6):
+        halves = halves + (  # noqa: RUF005
+            _weight_gradient_line(_loaded(x + i + j * step, 6 * step, 6, mask, x.dtype.element_ty)),
+        )
+    first = dw + i // C * wk + i % C * wc
+    for j in tl.static_range(3):
+        whole = _weight_gradient_line(_column(halves, j, 6))
+        for k in tl.static_range(3):
+            value = whole[k].to(dw.dtype.element_ty)
+            tl.store(first + j * wh + k * ww, value, mask=mask)
