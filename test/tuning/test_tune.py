@@ -15,6 +15,7 @@ from torch import nn
 
 import ai3
 from ai3.errors import BudgetError
+from ai3.explanation.exact import elements
 from ai3.tuning import choose, database, fit, measure, network, race, work
 from ai3.tuning.work import Contender
 
@@ -446,6 +447,18 @@ def test_bfloat16_is_spent_only_within_a_budget_of_accuracy(
     assert any(found) and not all(found)
     again = ai3.swap_backend(net).tune(SAMPLE, check=False)
     assert not any(name.endswith("bf16") for name in algorithms(again.plan).values())
+
+
+def test_a_network_of_bfloat16_within_budgets(net: nn.Module) -> None:
+    model = ai3.swap_backend(net.bfloat16())
+    sample = SAMPLE.bfloat16()
+    tuned = model.tune(sample, seconds=2.0, accuracy=0.05, memory="50x", check=False)
+    assert tuned.error is not None and 1e-4 < tuned.error <= 0.05
+    exact = ai3.swap_backend(net.double())(sample.double())
+    assert (model(sample).double() - exact).norm() <= 0.05 * exact.norm()
+    assert tuned.error == pytest.approx(
+        network.distance([elements(model(sample))], [elements(exact)])
+    )
 
 
 def test_impossible_accuracy_says_how_far_it_is(

@@ -34,6 +34,11 @@ def values(memory: Array, spec: _core.Spec) -> Array:
     return dense.astype(np.float64) if KINDS[spec.dtype] == "real" else np.ascontiguousarray(dense)
 
 
+def elements(array: Any) -> Array:
+    """The elements, floating-point ones as float64, of a dense array of any library."""
+    return values(memory_of(array), _core.specs_of([array])[0])
+
+
 def _block(spec: _core.Spec) -> int:
     """Channels in a block of the blocked layout."""
     if spec.layout != "blocked":

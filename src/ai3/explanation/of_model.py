@@ -8,7 +8,7 @@ from typing import Any
 
 from ai3 import _core
 from ai3.explanation.alternatives import Estimates, Measured, stands_for
-from ai3.explanation.exact import distance, in_double, memory_of, values
+from ai3.explanation.exact import distance, elements, in_double, memory_of, values
 from ai3.explanation.explanation import Explanation, Layer
 from ai3.explanation.roofline import roofline
 from ai3.graph import Graph, Node
@@ -25,7 +25,7 @@ def explain(model: Model, inputs: Sequence[Any], repeat: int, errors: bool) -> E
     values_of: dict[str, Any] = dict(zip(model.graph.inputs, given, strict=True))
     exact: dict[str, Any] = {}
     if errors:
-        exact = {name: _in_double(array) for name, array in values_of.items()}
+        exact = {name: elements(array) for name, array in values_of.items()}
     layers: list[Layer] = []
     arena, watch, states, measured = 0, Watch(), set(), Measured()
     for part in model._parts:
@@ -43,7 +43,7 @@ def explain(model: Model, inputs: Sequence[Any], repeat: int, errors: bool) -> E
         layers += _explained(compiled, part, own, exact, times, errors, measured, pinned)
         values_of.update(zip(part.outputs, compiled.executor(own, False), strict=True))
     outputs = [(values_of[name], exact.get(name)) for name in model.graph.outputs]
-    apart = [distance(_in_double(actual), value) for actual, value in outputs] if errors else []
+    apart = [distance(elements(actual), value) for actual, value in outputs] if errors else []
     known = [error for error in apart if error is not None]
     weights = {id(w): w.nbytes for n in model.graph.nodes for w in n.weights if w is not None}
     return Explanation(
@@ -55,10 +55,6 @@ def explain(model: Model, inputs: Sequence[Any], repeat: int, errors: bool) -> E
         arena_bytes=arena,
         state=states.pop() if len(states) == 1 else MIXED,
     )
-
-
-def _in_double(array: Any) -> Any:
-    return values(memory_of(array), _core.specs_of([array])[0])
 
 
 def _foreign(node: Node, known: dict[str, Any]) -> Layer:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ai3 import _core, arrays
+from ai3.explanation.exact import elements
 from ai3.graph.compile import Compiled, Pins, compile_graph
 from ai3.graph.graph import KINDS, Graph
 from ai3.graph.weights import WeightStore
@@ -128,7 +129,7 @@ def exact(model: Model, inputs: Sequence[Any]) -> list[Any]:
         return array.astype(np.float64) if array is not None and _is_float(array) else array
 
     def plain(value: Any) -> Any:
-        return "float64" if value == "float32" else value
+        return "float64" if value in ("float32", "bfloat16") else value
 
     nodes = [
         node.having(
@@ -138,8 +139,8 @@ def exact(model: Model, inputs: Sequence[Any]) -> list[Any]:
         )
         for node in model.graph.nodes
     ]
-    graph = replace(model.graph, nodes=tuple(nodes), precision="float32")
-    given = [wide(arrays.to_numpy(array)) for array in inputs]
+    graph = replace(model.graph, nodes=tuple(nodes), precision="float32", narrow=False)
+    given = [elements(array) for array in inputs]
     return outputs_of(Model.from_graph(graph, "default"), given)
 
 
@@ -148,9 +149,9 @@ def outputs_of(model: Model, inputs: Sequence[Any]) -> list[Any]:
     found: list[Any] = []
 
     def take(array: Any) -> Any:
-        values = arrays.to_numpy(array)
-        if _is_float(values):
-            found.append(values.astype(np.float64))
+        value = elements(array)
+        if value.dtype == np.float64:
+            found.append(value)
         return array
 
     for result in model._run(model._readable(inputs), own=False):
