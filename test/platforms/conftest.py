@@ -24,3 +24,11 @@ def mirror() -> Iterator[device.Mirror]:
         register(platform)
         yield platform
         unregister(platform.name)
+
+
+@pytest.fixture(autouse=True)
+def settable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's settings can be changed, which importing torch.testing._internal forbids from then on
+    in the whole process."""
+    settings = torch.backends.flags_frozen.__globals__  # `torch.backends` stands before the module
+    monkeypatch.setitem(settings, "__allow_nonbracketed_mutation_flag", True)

@@ -225,9 +225,9 @@ class _Reader:
         self._file, self._of, self._lock = file, of, threading.Lock()
         self._open()
 
-    def __del__(self) -> None:
+    def __del__(self, process: Callable[[], int] = os.getpid) -> None:  # there is no `os` at exit
         connection = getattr(self, "_connection", None)
-        if connection is not None and self._process == os.getpid():
+        if connection is not None and self._process == process():
             connection.close()
 
     def scales(self) -> list[tuple[str, int, float, float]]:
