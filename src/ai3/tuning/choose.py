@@ -163,8 +163,8 @@ class Session:
                 break
 
     def measure(self, problems: Iterable[measure.Problems], what: str, share: float) -> bool:
-        """Measure in a share of the time that is left, keep what was found; whether there was
-        anything to measure."""
+        """Measure in a share of the time that is left, keep what was found; whether something was,
+        and time is left."""
         end, found = time.perf_counter() + share * self.left(), False
         with self._interruptible(), progress("tune ...") as show:
             for each in problems:
