@@ -1,10 +1,12 @@
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
 import ai3
+from ai3 import _core
 from ai3.torch.capture import capture
 from ai3.torch.export import ExportTrace
 from ai3.torch.trace import Trace
@@ -32,16 +34,24 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor, algorithm: str = 
 
 
 def fits(conv: nn.Module, algorithm: str) -> bool:
-    """Whether a convolution is one that the algorithm does: Winograd's tiles fit few kernels, the
-    Fourier transform none with a stride."""
+    """Whether a convolution is one that the algorithm does: Winograd's tiles fit few kernels and
+    groups of whole vectors, the Fourier transform none with a stride."""
     assert isinstance(conv, nn.Conv2d)
     if algorithm == "fft":
         return conv.stride == (1, 1)
     if "winograd" not in algorithm:
         return True
     kernels = [(3, 3)] if algorithm == "winograd f6" else [(3, 3), (5, 5)]
-    plain = conv.stride == conv.dilation == (1, 1) and conv.groups == 1
+    vector = vector_of(_core, torch.float32)
+    tails = [n // conv.groups % vector for n in (conv.in_channels, conv.out_channels)]
+    plain = conv.stride == conv.dilation == (1, 1) and (conv.groups == 1 or not any(tails))
     return plain and conv.kernel_size in kernels
+
+
+def vector_of(core: ModuleType, dtype: torch.dtype) -> int:
+    """How many channels one vector has."""
+    block = core.Spec(str(dtype).removeprefix("torch."), (1, 1, 1, 1), "blocked")
+    return int(block.bytes // dtype.itemsize)
 
 
 def is_too_large(module: nn.Module, algorithm: str) -> bool:

