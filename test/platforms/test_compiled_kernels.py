@@ -28,9 +28,8 @@ def check(*arguments: object) -> None:
     assert len({name.partition(":")[0] for name in found}) >= 4
     for name, usage in found.items():
         assert usage["launched right"], name
-        # CUDA's own functions reduce large angles in memory.
-        angles = any(f"{function}(" in name for function in ("sin", "cos", "tan"))
-        assert usage["spilled"] <= 64 * angles, (name, usage)
+        # Programs of single elements wait for memory; some functions of CUDA's own use a little.
+        assert usage["spilled"] <= 64 * name.startswith("pointwise"), (name, usage)
         # Two blocks of a multiprocessor's 164 KB of sm_80.
         assert usage["registers"] <= 255 and usage["shared"] <= 82_000, (name, usage)
 
