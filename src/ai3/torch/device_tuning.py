@@ -15,10 +15,8 @@ from ai3.machine import APART
 from ai3.platforms import measured, platform_of
 from ai3.platforms.task import FORMATS, Array, Task
 from ai3.selector import Conv2dAlgorithms
-from ai3.torch import modules
 from ai3.torch.device_layer import in_format
-from ai3.torch.modules import KINDS
-from ai3.torch.swap_modules import shapes_met
+from ai3.torch.swap_modules import convolutions_met
 from ai3.tuning import race
 from ai3.tuning.tuned import Tuned
 
@@ -29,7 +27,6 @@ _CALLS = 5
 """In one sample: a single one is little beside what telling the time takes."""
 _ROUNDS = 8
 """That are made whatever the time."""
-_FIELDS = ("forward", "grad_input", "grad_weight")
 
 
 def tune(session: "Session", net: nn.Module, inputs: Sequence[Tensor], gradients: bool) -> Tuned:
@@ -56,20 +53,12 @@ def tune(session: "Session", net: nn.Module, inputs: Sequence[Tensor], gradients
 
 def _tasks(net: nn.Module, inputs: Sequence[Tensor], gradients: bool) -> dict[str, dict[str, Task]]:
     """Of each convolution of images what is to be computed, forward and back."""
-    kind = KINDS["conv2d"]
-    named = {
-        name: layer
-        for name, layer in net.named_modules()
-        if modules.kind_of(layer) is kind and not modules.left_alone(layer, kind)
-    }
     # A gradient is there where it is asked for by a name.
     choice = Conv2dAlgorithms("any", *(("any", "any") if gradients else ()))
-    found: dict[str, dict[str, Task]] = {}
-    for name, shape in shapes_met(net, inputs, list(named)).items():
-        asked = [task for _, task in kind.problems(named[name], choice, shape)]
-        pairs = zip(_FIELDS, asked, strict=False)
-        found[name] = {part: task for part, task in pairs if isinstance(task, Task)}
-    return found
+    return {
+        name: {part: task for part, task in asked.items() if isinstance(task, Task)}
+        for name, _, asked in convolutions_met(net, inputs, choice)
+    }
 
 
 @dataclass

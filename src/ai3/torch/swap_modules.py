@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -252,6 +253,23 @@ def _traced(module: nn.Module, names: Mapping[nn.Module, str]) -> dict[nn.Module
     graph = Tracer().trace(root)
     called = [root.get_submodule(str(n.target)) for n in graph.nodes if n.op == "call_module"]
     return {layer: i for i, layer in reversed([*enumerate(called)]) if layer in names}
+
+
+def convolutions_met(
+    module: nn.Module, shape: Sequence[Any], choice: Conv2dAlgorithms
+) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """The convolutions of images that can be swapped, with their names, in the order of
+    `shapes_met`; and by the fields of `choice` what each has to compute, gradients if asked."""
+    kind = KINDS["conv2d"]
+    named = {
+        name: layer
+        for name, layer in module.named_modules()
+        if modules.kind_of(layer) is kind and not modules.left_alone(layer, kind)
+    }
+    for name, met in shapes_met(module, shape, list(named)).items():
+        problems = kind.problems(named[name], choice, met)
+        pairs = zip(fields(Conv2dAlgorithms), problems, strict=False)
+        yield name, named[name], {field.name: problem for field, (_, problem) in pairs}
 
 
 def shapes_met(

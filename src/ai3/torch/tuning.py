@@ -16,16 +16,15 @@ from ai3.errors import SampleError, UnsupportedCallableError, UntraceableError
 from ai3.plan import MODULES, Plan, PlannedNode, PlannedPart, here
 from ai3.platforms import platform_of
 from ai3.selector import Conv2dAlgorithms
-from ai3.torch import device_tuning, modules
+from ai3.torch import device_tuning
 from ai3.torch.layer import kernel_of
 from ai3.torch.modules import KINDS
 from ai3.torch.swap import swap, swap_backend
-from ai3.torch.swap_modules import shapes_met
+from ai3.torch.swap_modules import convolutions_met
 from ai3.tuning import choose, inside, measure, work
 from ai3.tuning.tuned import Tuned
 
 _ANY = Conv2dAlgorithms("direct", "direct", "direct")
-_FIELDS = ("forward", "grad_input", "grad_weight")
 
 _Problems: TypeAlias = dict[str, dict[str, list[work.Contender]]]
 """By the names of modules and by fields what may compute each."""
@@ -126,20 +125,14 @@ def _problems(net: nn.Module, inputs: Sequence[torch.Tensor], gradients: bool) -
     """Of each convolution of images, by its name, what may compute it forward and back."""
     kind = KINDS["conv2d"]
     found: _Problems = {}
-    named = {
-        name: layer
-        for name, layer in net.named_modules()
-        if modules.kind_of(layer) is kind and not modules.left_alone(layer, kind)
-    }
-    for name, shape in shapes_met(net, inputs, list(named)).items():
-        module = named[name]
-        choice = _ANY if gradients else Conv2dAlgorithms("direct")
+    choice = _ANY if gradients else Conv2dAlgorithms("direct")
+    for name, module, problems in convolutions_met(net, inputs, choice):
         attributes = kind.attributes(module)
         weights = tuple(
             None if t is None else _array(t) for t in (kernel_of(module.weight), module.bias)
         )
         of_module: dict[str, list[work.Contender]] = {}
-        for field, (_, problem) in zip(_FIELDS, kind.problems(module, choice, shape), strict=False):
+        for field, problem in problems.items():
             if not isinstance(problem, _core.Problem):  # on a device
                 continue
             own = dict(attributes)

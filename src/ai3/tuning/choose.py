@@ -106,6 +106,7 @@ class Session:
         self._measuring = self._fitting - fitted * seconds
         self._measured: set[str] = set()
         self._known: set[str] = set()
+        self._times = database.opened()  # as they were before
         self.watch = Watch()
         self._keeps: bool | None = None
 
@@ -188,10 +189,10 @@ class Session:
 
     def is_known(self, contenders: Sequence[work.Contender]) -> bool:
         """Whether all of them were measured on a problem."""
-        key, times = contenders[0].key, database.opened()
+        key = contenders[0].key
         if key in self._measured:
             return True
-        rows = [] if times is None else times.rows(key)
+        rows = [] if self._times is None else self._times.rows(key)
         known = {c.algorithm for c in contenders} <= {row.algorithm for row in rows}
         if known:
             self._known.add(key)
