@@ -52,14 +52,46 @@ def of_bits(bits: "np.ndarray[Any, Any]") -> _core.Tensor:
     return _core.Tensor.of_bits(bits)
 
 
-class Bfloat16Array:
+class _Held:
+    """What is no array of NumPy's but has `shape` and `restored`, one of float32 that is made anew
+    whenever it is asked for."""
+
+    shape: Any
+    restored: Callable[[], Any]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
+        wide = np.asarray(self.restored())
+        return wide if dtype is None else wide.astype(dtype, copy=False)
+
+    def astype(self, dtype: Any, copy: bool = True) -> "np.ndarray[Any, Any]":
+        return np.asarray(self, dtype)
+
+
+class HalvedArray(_Held, _core.Halves):
+    """A weight of float32 held as the bfloat16 to which it is rounded and what that leaves: to
+    NumPy what it was made of; to the core, where that computes in bfloat16, the rounded one."""
+
+    dtype = np.dtype(np.float32)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return HalvedArray, (np.asarray(self),)
+
+
+class Bfloat16Array(_Held):
     """A weight held as bfloat16, which NumPy has not: to NumPy the array of float32 that has its
-    values, made anew whenever it is asked for; to the core what it is."""
+    values; to the core what it is."""
 
     dtype = SimpleNamespace(name="bfloat16")
 
     def __init__(self, tensor: _core.Tensor) -> None:
-        self.tensor = tensor
+        self.tensor, self.shape = tensor, tensor.shape
 
     @classmethod
     def rounded(cls, array: "np.ndarray[Any, Any]") -> "Bfloat16Array":
@@ -72,26 +104,11 @@ class Bfloat16Array:
         return np.asarray(self.tensor.bits)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.tensor.shape
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
     def nbytes(self) -> int:
         return self.bits.nbytes
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
-        wide = (self.bits.astype(np.uint32) << 16).view(np.float32)
-        return wide if dtype is None else wide.astype(dtype, copy=False)
-
-    def astype(self, dtype: Any, copy: bool = True) -> "np.ndarray[Any, Any]":
-        return np.asarray(self, dtype)
+    def restored(self) -> "np.ndarray[Any, Any]":
+        return (self.bits.astype(np.uint32) << 16).view(np.float32)
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         return self.tensor.__dlpack__(**kwargs)

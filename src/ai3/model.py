@@ -14,6 +14,7 @@ from ai3.errors import PlanError
 from ai3.graph import Graph, Node, assemble, expression
 from ai3.graph.choose_layouts import Layouts
 from ai3.graph.compile import Compiled, Pins, compile_graph, general_names
+from ai3.graph.halve_weights import halve_weights
 from ai3.graph.parts import cut
 from ai3.graph.resize import Resizable
 from ai3.graph.weights import WeightStore
@@ -246,6 +247,7 @@ class Model:
         )
 
     def _set_graph(self, graph: Graph, unsupported: str = "raise") -> None:
+        graph = halve_weights(graph)
         self._weights = WeightStore(graph)
         self._unsupported = unsupported
         self._pins = ()

@@ -18,6 +18,19 @@ from ai3.graph import choose_layouts
 from test.compare import assert_close
 
 EPSILON = torch.finfo(torch.bfloat16).eps
+estimate = choose_layouts._estimate
+
+
+def is_narrow(problem: Any) -> bool:
+    return any(spec.dtype == "bfloat16" for spec in problem.inputs)
+
+
+def favourable(problem: Any, algorithm: str) -> float:
+    return 0.0 if is_narrow(problem) else estimate(problem, algorithm) + 1e5
+
+
+def unfavourable(problem: Any, algorithm: str) -> float:
+    return estimate(problem, algorithm) + (1e12 if is_narrow(problem) else 0)
 
 
 @pytest.fixture(params=["floats", "pairs"])
@@ -26,12 +39,6 @@ def cheap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     pairs = request.param == "pairs"
     if pairs and _core.fma_peak("bfloat16") == 0:
         pytest.skip("the processor, or this level, has no instruction for pairs")
-    estimate = choose_layouts._estimate
-
-    def favourable(problem: Any, algorithm: str) -> float:
-        narrow = any(spec.dtype == "bfloat16" for spec in problem.inputs)
-        return 0.0 if narrow else estimate(problem, algorithm) + 1e5
-
     monkeypatch.setattr(choose_layouts, "_estimate", favourable)
     _core.force_pairs(pairs)
     yield
@@ -94,12 +101,6 @@ def test_it_is_a_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = Mixed().eval(), torch.randn(1, 3, 16, 16)
     plain = ai3.swap_backend(net)
     assert set(dtypes_of(plain, x).values()) == {"float32"}
-    estimate = choose_layouts._estimate
-
-    def unfavourable(problem: Any, algorithm: str) -> float:
-        narrow = any(spec.dtype == "bfloat16" for spec in problem.inputs)
-        return estimate(problem, algorithm) + (1e12 if narrow else 0)
-
     monkeypatch.setattr(choose_layouts, "_estimate", unfavourable)
     model = ai3.swap_backend(net, precision="bfloat16")
     assert set(dtypes_of(model, x).values()) == {"float32"}

@@ -61,6 +61,23 @@ class Tensor:
 
     def __repr__(self) -> str: ...
 
+class Halves:
+    """
+    An array of float32 held as the bfloat16 to which its elements are rounded and what that leaves.
+    To the core it is the rounded one, wherever that is computed with, and elsewhere itself.
+    """
+
+    def __init__(self, array: object) -> None: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def restored(self) -> Tensor:
+        """The array that it was made of."""
+
 class DTypeError(TypeError):
     pass
 

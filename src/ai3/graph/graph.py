@@ -9,12 +9,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ai3 import _core
-from ai3.arrays import Bfloat16Array
+from ai3.arrays import Bfloat16Array, HalvedArray
 from ai3.graph import expression
 from ai3.graph.expression import Expression
 
-Weight: TypeAlias = "np.ndarray[Any, Any] | Bfloat16Array | None"
-"""One of NumPy's arrays, or one of bfloat16, see NARROW_WEIGHTS."""
+Weight: TypeAlias = "np.ndarray[Any, Any] | HalvedArray | Bfloat16Array | None"
+"""One of NumPy's arrays, one of float32 in halves (`halve_weights.py`), or one of bfloat16, see
+NARROW_WEIGHTS."""
 
 CONSTANT = "constant"
 """The op of a node that is an array: its only weight, or what its attribute `value` comes to."""

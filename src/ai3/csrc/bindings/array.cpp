@@ -265,6 +265,8 @@ std::shared_ptr<WeightSet> weights_from(nb::iterable arrays, bool copy) {
     for (nb::handle array : arrays) {
         if (array.is_none())
             weights.emplace_back();
+        else if (nb::isinstance<Halves>(array))
+            weights.emplace_back(nb::cast<const Halves&>(array).constant());
         else
             weights.emplace_back(Array(array).keep(copy));
     }

@@ -68,6 +68,17 @@ struct Tensor {
     Buffer memory;
 };
 
+// A weight of float32 that Python holds in halves.
+struct Halves {
+    explicit Halves(const Array& numbers);
+
+    Constant constant() const { return {{DType::bf16, shape}, upper->data(), upper, lower}; }
+
+    Shape shape;
+    std::shared_ptr<Buffer> upper;
+    std::shared_ptr<const LowerHalf> lower;
+};
+
 // Throws std::invalid_argument where there is none of that name.
 const Operation& operation(const std::string& name);
 Attributes attributes_from(nb::dict dict);
@@ -79,6 +90,7 @@ nb::tuple to_tuple(const Shape& shape);
 std::shared_ptr<WeightSet> weights_from(nb::iterable arrays, bool copy);
 
 void bind_tensor(nb::module_& module);
+void bind_halves(nb::module_& module);
 void bind_problem(nb::module_& module);
 void bind_call(nb::module_& module);
 void bind_executor(nb::module_& module);

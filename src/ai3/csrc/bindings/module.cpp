@@ -15,6 +15,7 @@ NB_MODULE(AI3_ISA, module) {
     module.attr("__name__") = "ai3._core";
     module.attr("isa") = AI3_ISA_NAME;
     bind_tensor(module);
+    bind_halves(module);
     bind_problem(module);
     bind_call(module);
     bind_executor(module);

@@ -46,10 +46,11 @@ std::shared_ptr<const WeightSet> WeightSet::widened(std::shared_ptr<const Weight
             if (!weight || weight->spec.dtype != DType::bf16) continue;
             weight->spec.dtype = DType::f32;
             auto buffer = std::make_shared<Buffer>(weight->spec.bytes());
-            if (weight->data)
+            if (weight->lower)
+                weight->lower->restore(weight->as<bfloat16>(), buffer->as<float>(), 1);
+            else if (weight->data)
                 convert(weight->as<bfloat16>(), buffer->as<float>(), weight->spec.held(), 1);
-            weight->data = buffer->data();
-            weight->owner = std::move(buffer);
+            *weight = {weight->spec, buffer->data(), buffer};
         }
         set->widened_ = std::make_shared<const WeightSet>(std::move(weights));
     }

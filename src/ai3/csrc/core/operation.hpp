@@ -36,6 +36,7 @@
 #include <vector>
 
 #include "core/attributes.hpp"
+#include "core/halves.hpp"
 #include "core/parallel.hpp"
 #include "core/registry.hpp"
 #include "core/tensor.hpp"
@@ -43,11 +44,13 @@
 
 namespace ai3 {
 
-// Dense memory with an owner, which may be an array of another library.
+// Dense memory with an owner, which may be an array of another library. `lower` is what an array of
+// bfloat16 lacks of the float32 that it was rounded from, where that is kept.
 struct Constant {
     Spec spec;
     const void* data = nullptr;
     std::shared_ptr<const void> owner;
+    std::shared_ptr<const LowerHalf> lower{};
 
     template <typename T>
     const T* as() const {
@@ -91,7 +94,7 @@ class WeightSet {
     std::size_t packed_bytes() const;
 
     // `set` itself or, where some of it is bfloat16, its copy in float32, made when it is first
-    // asked for.
+    // asked for; exact where what was rounded is kept.
     static std::shared_ptr<const WeightSet> widened(std::shared_ptr<const WeightSet> set);
 
   private:
