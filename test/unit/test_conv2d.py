@@ -203,6 +203,28 @@ def test_layouts_and_epilogues(
         assert done == {name for name in ALGORITHMS if not is_refused(case, name, vector)}
 
 
+@pytest.mark.parametrize("layout", ["channels_last", "blocked"])
+@pytest.mark.parametrize("channels", [(3072, 64), (3100, 48), (2050, 70)], ids=str)
+def test_pixels_of_many_channels(core: ModuleType, layout: str, channels: tuple[int, int]) -> None:
+    """A stretch of such pixels fills the near cache: they are read in parts, to the same sums."""
+    ic, oc = channels
+    case = Case((2, ic, 12, 13), oc, (1, 1))
+    for dtype in DTYPES:
+        x, weight, bias = case.tensors(dtype)
+        residual = torch.randn(2, oc, 12, 13, dtype=dtype)
+        expected = (case.by_torch(x, weight, bias) + residual.double()).relu()
+        weights = core.Weights.of([weight, bias])
+        attributes = {"output_layout": layout, "activation": "relu"}
+        name = str(dtype).removeprefix("torch.")
+        specs = [core.Spec(name, tuple(array.shape), layout) for array in (x, residual)]
+        results = []
+        for threads in (1, 2):
+            problem = core.problem("conv2d", specs, weights, attributes, threads)
+            results.append(run_in_layout(core, problem, "direct", x, residual))
+            assert_within(results[-1], expected, reduction=reduction(weight), magnitude=4)
+        assert torch.equal(*results)
+
+
 def test_absent_channels_of_one_pixel_are_zero(core: ModuleType) -> None:
     x, weight = torch.randn(1, 32, 1, 1), torch.randn(70, 32, 1, 1)
     spec = core.Spec("float32", tuple(x.shape), "blocked")

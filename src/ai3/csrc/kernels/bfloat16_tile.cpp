@@ -18,6 +18,8 @@ void tile(const TileReduction<bfloat16>& r, const bfloat16* in, const bfloat16* 
     constexpr int W = lanes<float>, pair = 2;
     const Index step = STEP ? STEP : r.pixel_stride, channels = CHANNELS ? CHANNELS : r.channels;
     const Index out_pixel = r.out_pixel ? r.out_pixel : V * W, out_vector = r.out_vector;
+    const Index ahead_step = r.ahead_step ? r.ahead_step : V * W * Index(sizeof(float));
+    const char* ahead = reinterpret_cast<const char*>(weights) + r.ahead;
     const auto place = [&](int p, int v) { return out + p * out_pixel + v * out_vector; };
     Vec<float> acc[V][PX];
 #pragma GCC unroll 16
@@ -32,12 +34,13 @@ void tile(const TileReduction<bfloat16>& r, const bfloat16* in, const bfloat16* 
         for (Index kh = 0; kh < r.KH; ++kh, row += r.kh_stride) {
             const bfloat16* pixel = row;
             for (Index kw = 0; kw < r.KW; ++kw, pixel += r.kw_stride)
-                for (Index c = 0; c < count; c += pair, weights += V * W * pair) {
+                for (Index c = 0; c < count;
+                     c += pair, weights += V * W * pair, ahead += ahead_step) {
                     Vec<float> w[V];
 #pragma GCC unroll 2
                     for (int v = 0; v < V; ++v) {
                         w[v] = load(reinterpret_cast<const float*>(weights) + v * W);
-                        __builtin_prefetch(weights + page / Index(sizeof(bfloat16)) + v * W * pair);
+                        __builtin_prefetch(ahead + v * W * Index(sizeof(float)));
                     }
 #pragma GCC unroll 16
                     for (int p = 0; p < PX; ++p) {

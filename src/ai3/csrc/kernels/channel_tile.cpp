@@ -23,7 +23,8 @@ Half<T> load_half(const T* p) {
 template <typename T, typename U, int V, int PX, int STEP, int CHANNELS, bool HALF>
 void channel_tile(const TileReduction<T>& r, const T* in, const U* weights, const T* bias, T* out) {
     constexpr int W = lanes<T>, whole = V - HALF;
-    const Index ahead = CHANNELS ? page / Index(sizeof(T)) : r.ahead;
+    const Index ahead_step = r.ahead_step ? r.ahead_step : V * W * Index(sizeof(U));
+    const char* ahead = reinterpret_cast<const char*>(weights) + r.ahead;
     const Index step = STEP ? STEP : r.pixel_stride, channels = CHANNELS ? CHANNELS : r.channels;
     const Index out_pixel = r.out_pixel ? r.out_pixel : V * W, out_vector = r.out_vector;
     const auto place = [&](int p, int v) { return out + p * out_pixel + v * out_vector; };
@@ -43,7 +44,7 @@ void channel_tile(const TileReduction<T>& r, const T* in, const U* weights, cons
         for (Index kh = 0; kh < r.KH; ++kh, row += r.kh_stride) {
             const T* pixel = row;
             for (Index kw = 0; kw < r.KW; ++kw, pixel += r.kw_stride)
-                for (Index c = 0; c < count; ++c, weights += V * W) {
+                for (Index c = 0; c < count; ++c, weights += V * W, ahead += ahead_step) {
                     Vec<T> w[V];
                     Half<T> last;
 #pragma GCC unroll 2
@@ -52,7 +53,7 @@ void channel_tile(const TileReduction<T>& r, const T* in, const U* weights, cons
                             w[v] = load(weights + v * W);
                         else if constexpr (HALF)
                             last = load_half<T>(weights + v * W);
-                        __builtin_prefetch(weights + ahead + v * W);
+                        __builtin_prefetch(ahead + v * W * Index(sizeof(U)));
                     }
 #pragma GCC unroll 16
                     for (int p = 0; p < PX; ++p) {

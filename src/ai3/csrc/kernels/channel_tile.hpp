@@ -24,11 +24,21 @@ struct TileReduction {
     bool relu = false;
     // Channels of the last block, 0: as many as of the others.
     Index last_channels = 0;
-    // How far ahead weights are fetched where `channels` is not one of the usual numbers: the
-    // processor's own prefetching ends with a page.
-    Index ahead = page / Index(sizeof(T));
+    // What is fetched: from `ahead` bytes after the first weight on, `ahead_step` further with each
+    // step; 0: as far as the weights of a step go. By default those a page after a step's own, as
+    // the processor's own prefetching ends with a page.
+    Index ahead = page, ahead_step = 0;
     // Whether only the lower half of the last vector's weights is not zero.
     bool half = false;
+
+    // While `sharing` tiles multiply the same weights, `bytes` in each of `steps` steps, each
+    // fetches its share of those that are multiplied next and lie `next` bytes behind; it is number
+    // `number` of them.
+    void fetch_next(Index next, Index steps, Index bytes, Index number, Index sharing) {
+        if (sharing < 2) return;
+        ahead_step = (bytes + sharing - 1) / sharing;
+        ahead = next + number * steps * ahead_step;
+    }
 
     // The product of a matrix: `depth` rows of neighbouring pixels, `pitch` apart.
     static TileReduction of_rows(Index depth, Index pitch) {

@@ -3,7 +3,10 @@
 // The work is cut into chunks of output rows; what a chunk reads of the input stays in the
 // second-level cache, copied with its padding in place if need be. Within a chunk, blocks of output
 // channels; within a block, stretches of pixels whose sums stay in the first-level cache while the
-// input channels go by in parts, so that the weights of a part are read from a near cache.
+// input channels go by in parts, so that the weights of a part are read from a near cache. Pixels
+// of so many channels that a stretch of them fills that cache are read in parts of these outermost,
+// and sums wait in the output. While a tile multiplies weights, it fetches a share of the next
+// ones.
 #pragma once
 
 #include "kernels/channel_tile.hpp"
@@ -39,6 +42,12 @@ class DirectChannelsPlan final : public Plan {
     static constexpr Index divide(Index n, Index by) { return (n + by - 1) / by; }
     static constexpr Index round_up(Index n, Index to) { return divide(n, to) * to; }
 
+    // Channels whose weights, so many of each, stay in a near cache.
+    static Index near_channels(Index weights) {
+        constexpr Index bytes = Index{256} << 10;
+        return std::max<Index>(1, bytes / (weights * Index(sizeof(T)) * W)) * W;
+    }
+
     // How an image is cut.
     struct Schedule {
         // Whether chunks of the input are copied, and the layout of what is read in the end.
@@ -56,6 +65,8 @@ class DirectChannelsPlan final : public Plan {
         Index segments, segment, unit_rows, units, chunk_units, chunks;
         // Parts of the output channels that threads take by themselves.
         Index parts;
+        // Channels of the input that a chunk is read in at a time.
+        Index depth;
         Index copy_rows, copy_width;
 
         explicit Schedule(const Conv2d& p) {
@@ -104,6 +115,10 @@ class DirectChannelsPlan final : public Plan {
                 (segments > 1 && !copied ? segment * p.stride_w : unit_rows * p.stride_h * p.IW) *
                 pixel_bytes;
             chunks = divide(units, whole(std::clamp<Index>(cache / unit_bytes, 1, units)));
+            depth = flat && sums_in_output(p) && unit_bytes > 2 * cache
+                        ? std::min(round_up(divide(p.IC, divide(unit_bytes, cache)), W),
+                                   near_channels(width))
+                        : p.IC;
             parts = 1;
             if (sharing > 1) {
                 const Index blocks = divide(p.OC, width);
@@ -127,15 +142,20 @@ class DirectChannelsPlan final : public Plan {
             copy_width = p.reach_w();
         }
 
+        // Whether each block of output channels has room there for sums that are not whole.
+        static bool sums_in_output(const Conv2d& p) {
+            return in_float && p.groups == 1 && p.output_layout != Layout::dense &&
+                   (p.output_layout == Layout::blocked || p.OC % W == 0);
+        }
         // Units of a copied chunk make whole rows.
         Index whole(Index n) const { return copied ? round_up(n, segments) : n; }
-        static Index spread_pixel(const Conv2d& p) { return p.IC + W; }
+        Index spread_pixel() const { return depth + W; }
         static double unevenness(Index tasks, Index threads) {
             return double(round_up(tasks, threads)) / double(tasks);
         }
         std::size_t copy_bytes(const Conv2d& p) const {
             if (spread)
-                return align_up(std::size_t(chunk_units * segment * spread_pixel(p)) * sizeof(T));
+                return align_up(std::size_t(chunk_units * segment * spread_pixel()) * sizeof(T));
             if (!copied) return 0;
             const Index channels = read == Layout::blocked ? round_up(p.IC, W) : p.IC;
             return align_up(std::size_t(channels * copy_rows * copy_width) * sizeof(Read));
@@ -165,34 +185,45 @@ class DirectChannelsPlan final : public Plan {
             const Index begin = chunk * s.chunk_units;
             const Index end = std::min(begin + s.chunk_units, s.units);
             const T* pixels = input + image * strides.image;
-            Source source{nullptr, 0, 0, strides};
+            Source source{nullptr, 0, 0, 0, strides};
             Read* copy = reinterpret_cast<Read*>(own + sums_bytes());
             if (s.copied)
                 source = copy_chunk(pixels, first_row(begin), last_row(end - 1), copy);
-            else if constexpr (!converted) {
+            else if constexpr (!converted)
                 source.pixels = pixels;
-                if (s.spread)
-                    source = spread_chunk(pixels, begin * s.segment,
-                                          std::min(end * s.segment, s.row_pixels), copy);
-            }
             const Index count = Index(blocks.size());
             const Index first = count * part / s.parts, last = count * (part + 1) / s.parts;
-            for (Index b = first; b < last; ++b)
-                for (Index unit = begin; unit < end; ++unit) {
-                    const Index next = b == first && s.fetched ? s.segment : 0;
-                    run_unit(source, blocks[std::size_t(b)], unit, image, next, sums, out);
-                }
+            for (Index channel = 0; channel == 0 || channel < p.IC; channel += s.depth) {
+                if constexpr (!converted)
+                    if (s.spread)
+                        source =
+                            spread_chunk(pixels, begin * s.segment,
+                                         std::min(end * s.segment, s.row_pixels), channel, copy);
+                for (Index b = first; b < last; ++b)
+                    for (Index unit = begin; unit < end; ++unit)
+                        run_unit(source, blocks[std::size_t(b)],
+                                 {image, unit, channel, unit - begin, end - begin, b == first,
+                                  b + 1 == last},
+                                 sums, out);
+            }
             out.finish();
         });
     }
 
   private:
     // What a chunk reads: the pixels of the input from output row `row` and, in a long row,
-    // `column` on.
+    // `column` on, and of them the channels from `channel` on.
     struct Source {
         const Read* pixels;
-        Index row, column;
+        Index row, column, channel;
         ImageStrides strides;
+    };
+
+    // A unit of an image, of which the channels from `channel` on are read; how many units of its
+    // chunk were done with this block before, of how many; whether the block is the first or last.
+    struct Turn {
+        Index image, unit, channel, done, count;
+        bool first, last;
     };
 
     static std::size_t sums_bytes() { return align_up(most_pixels * width * sizeof(Sum)); }
@@ -223,21 +254,22 @@ class DirectChannelsPlan final : public Plan {
                         copy_row(p, image + (ic * p.IH + ih) * p.IW, -p.pad_left, s.copy_width, to);
                 }
         }
-        return {copy, first, 0, strides};
+        return {copy, first, 0, 0, strides};
     }
 
-    Source spread_chunk(const T* image, Index begin, Index end, T* copy) const {
+    Source spread_chunk(const T* image, Index begin, Index end, Index channel, T* copy) const {
         ImageStrides strides = p.input_strides();
-        strides.pixel = s.spread_pixel(p);
+        strides.pixel = s.spread_pixel();
+        const Index count = std::min(s.depth, p.IC - channel);
         for (Index i = begin; i < end; ++i)
-            std::copy(image + i * p.IC, image + (i + 1) * p.IC, copy + (i - begin) * strides.pixel);
-        return {copy, 0, begin, strides};
+            std::copy_n(image + i * p.IC + channel, count, copy + (i - begin) * strides.pixel);
+        return {copy, 0, begin, channel, strides};
     }
 
-    // Pixels are fetched `next` ahead, unless that is 0.
-    void run_unit(const Source& source, const ChannelBlock& block, Index unit, Index image,
-                  Index next, Sum* sums, const Output<O>& out) const {
+    void run_unit(const Source& source, const ChannelBlock& block, const Turn& turn, Sum* sums,
+                  const Output<O>& out) const {
         const ImageStrides& from = source.strides;
+        const Index unit = turn.unit, image = turn.image;
         const Index block_width = block.vectors * W, taps = p.KH * p.KW;
         const Index row = first_row(unit), rows = last_row(unit) - row + 1;
         const Index begin = s.segments > 1 ? unit % s.segments * s.segment : 0;
@@ -249,28 +281,29 @@ class DirectChannelsPlan final : public Plan {
                             (begin - source.column) * p.stride_w * from.pixel;
 
         // Channels go by in parts whose weights stay in a near cache, the sums with them.
-        constexpr Index near_bytes = Index{256} << 10;
-        const Index most =
-            std::max<Index>(1, near_bytes / (taps * block_width * Index(sizeof(T)) * W)) * W;
+        const Index most = near_channels(taps * block_width);
         // Even tiles, of one size and of one less.
         const Index tiles = (n + max_pixels(block.vectors) - 1) / max_pixels(block.vectors);
         const Index large = (n + tiles - 1) / tiles, more = n - tiles * (large - 1);
         // Sums that are whole at once go to where they belong, else they stay in the cache.
         const Index pixel = row * s.row_pixels + begin;
+        const Index first_ic = std::max(block.first_ic, turn.channel);
+        const Index end_ic = std::min(block.end_ic, turn.channel + s.depth);
+        const bool ends = end_ic == block.end_ic;
         Sum* whole = nullptr;
         if constexpr (in_float)
-            if (block.end_ic - block.first_ic <= most)
+            if (end_ic - first_ic <= most)
                 whole = out.vectors(image, block.first_oc, block.end_oc, pixel);
         const Epilogue<O>& epilogue = out.epilogue();
         const bool relu = epilogue.relu();
         const Index out_pixel = whole ? out.pixel() : block_width;
         const Index out_vector = whole ? out.vector() : W;
         Sum* target = whole ? whole : sums;
-        for (Index ic = block.first_ic; ic < block.end_ic;) {
-            const Index count = std::min(most, block.end_ic - ic);
+        for (Index ic = first_ic; ic < end_ic;) {
+            const Index count = std::min(most, end_ic - ic);
             TileReduction<Read> reduction = reduce(from, count);
             reduction.out_pixel = out_pixel, reduction.out_vector = out_vector;
-            reduction.relu = whole && relu;
+            reduction.relu = whole && relu && ends;
             reduction.half = half_empty<T>(block.end_oc - block.first_oc);
             using Tile = ChannelTile<Read, T>;
             const Tile run = find_channel_tile<Read, T>(reduction, block.vectors, large);
@@ -278,15 +311,30 @@ class DirectChannelsPlan final : public Plan {
                 more < tiles ? find_channel_tile<Read, T>(reduction, block.vectors, large - 1)
                              : run;
             const T* w = weights + (ic - block.first_ic) * taps * block_width;
+            // Weights that are multiplied next: of the next channels or, of the same, the next
+            // block's.
+            const bool all = count == end_ic - first_ic;
+            const Index turns = all ? turn.count : 1, sharing = turns * rows * tiles;
+            Index number = all ? turn.done * rows * tiles : 0;
+            const bool others =
+                all ? !turn.last
+                    : ic + count < end_ic || (!turn.last && turn.done + 1 == turn.count);
+            const Index weight_bytes = block_width * Index(sizeof(T));
+            const Index next_weights =
+                (all ? block.end_ic - block.first_ic : count) * taps * weight_bytes;
             const Sum* start = ic == block.first_ic ? bias : nullptr;
             for (Index r = 0; r < rows; ++r) {
-                const Read* pixels = first + from.channel(ic) + r * p.stride_h * from.row;
+                const Read* pixels =
+                    first + from.channel(ic - source.channel) + r * p.stride_h * from.row;
                 Sum* to = target + r * n * out_pixel;
                 for (Index t = 0; t < tiles; ++t) {
                     const Index some = t < more ? large : large - 1;
-                    if (next)
+                    if (turn.first && s.fetched)
                         for (Index c = 0; c < count; ++c)
-                            fetch(pixels + c * from.block_stride + next, some);
+                            fetch(pixels + c * from.block_stride + s.segment, some);
+                    if (others)
+                        reduction.fetch_next(next_weights, count * taps / group,
+                                             weight_bytes * group, number++, sharing);
                     (t < more ? run : run_less)(reduction, pixels, w, start, to);
                     pixels += some * reduction.pixel_stride;
                     to += some * out_pixel;
@@ -304,6 +352,7 @@ class DirectChannelsPlan final : public Plan {
                         first + i / n * p.stride_h * from.row + i % n * p.stride_w * from.pixel,
                         whole && relu, vectors + i * out_pixel);
             }
+        if (!ends) return;
         if (!whole)
             out.write(sums, block_width, image, block.first_oc, block.end_oc, pixel, rows * n);
         else if constexpr (in_float)

@@ -183,6 +183,8 @@ class WinogradPlan final : public Plan {
         for (int position = 0; position < A * A; ++position)
             for (Index t = 0; t < tiles; ++t) {
                 const Index tile = std::min(t * pixels, count - pixels);
+                reduction.fetch_next(K * width * Index(sizeof(T)), K / group,
+                                     width * group * Index(sizeof(T)), t, tiles);
                 run(reduction, v + position * s.v_stride + tile * W, weights + position * K * width,
                     zeros, m + position * s.m_stride + tile * width);
             }

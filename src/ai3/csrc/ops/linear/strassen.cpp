@@ -238,7 +238,8 @@ class StrassenPlan final : public Plan {
         TileReduction<T> reduction{1, 1, 1, s.part, 0, 0, 0, s.pitch()};
         const ChannelTile<T> tile = find_channel_tile(reduction, max_vectors, n);
         const auto product = [&](int i, const T* right, const T* start, T* to) {
-            if (last) reduction.ahead = weights + (4 + i / 2) * quarter - right;
+            if (last)
+                reduction.ahead = (weights + (4 + i / 2) * quarter - right) * Index(sizeof(T));
             tile(reduction, left + i * s.operand(), right, start, to);
         };
         product(0, b11, zeros, a);
