@@ -266,6 +266,31 @@ class DirectChannelsPlan final : public Plan {
         return {copy, 0, begin, channel, strides};
     }
 
+    std::pair<Index, Index> channels_of(const ChannelBlock& block, const Turn& turn) const {
+        return {std::max(block.first_ic, turn.channel),
+                std::min(block.end_ic, turn.channel + s.depth)};
+    }
+
+    // The weights that are multiplied next: how many bytes they lie behind, and by how many tiles
+    // they are fetched, 0: by none, beginning with which of these.
+    struct Fetching {
+        Index behind, tiles, number;
+    };
+
+    // While `tiles` tiles of a unit multiply channels [first, end) of a block.
+    Fetching fetched_by(const ChannelBlock& block, const Turn& turn, Index first, Index end,
+                        Index tiles) const {
+        const Index channel_bytes = p.KH * p.KW * block.vectors * W * Index(sizeof(T));
+        // The same channels of the next block, fetched by all units.
+        if (std::pair(first, end) == channels_of(block, turn))
+            return {(block.end_ic - block.first_ic) * channel_bytes,
+                    turn.last ? 0 : turn.count * tiles, turn.done * tiles};
+        // The next channels, which are the next block's after the last ones of the last unit.
+        const bool again =
+            end == channels_of(block, turn).second && (turn.last || turn.done + 1 < turn.count);
+        return {(end - first) * channel_bytes, again ? 0 : tiles, 0};
+    }
+
     void run_unit(const Source& source, const ChannelBlock& block, const Turn& turn, Sum* sums,
                   const Output<O>& out) const {
         const ImageStrides& from = source.strides;
@@ -287,8 +312,7 @@ class DirectChannelsPlan final : public Plan {
         const Index large = (n + tiles - 1) / tiles, more = n - tiles * (large - 1);
         // Sums that are whole at once go to where they belong, else they stay in the cache.
         const Index pixel = row * s.row_pixels + begin;
-        const Index first_ic = std::max(block.first_ic, turn.channel);
-        const Index end_ic = std::min(block.end_ic, turn.channel + s.depth);
+        const auto [first_ic, end_ic] = channels_of(block, turn);
         const bool ends = end_ic == block.end_ic;
         Sum* whole = nullptr;
         if constexpr (in_float)
@@ -311,17 +335,7 @@ class DirectChannelsPlan final : public Plan {
                 more < tiles ? find_channel_tile<Read, T>(reduction, block.vectors, large - 1)
                              : run;
             const T* w = weights + (ic - block.first_ic) * taps * block_width;
-            // Weights that are multiplied next: of the next channels or, of the same, the next
-            // block's.
-            const bool all = count == end_ic - first_ic;
-            const Index turns = all ? turn.count : 1, sharing = turns * rows * tiles;
-            Index number = all ? turn.done * rows * tiles : 0;
-            const bool others =
-                all ? !turn.last
-                    : ic + count < end_ic || (!turn.last && turn.done + 1 == turn.count);
-            const Index weight_bytes = block_width * Index(sizeof(T));
-            const Index next_weights =
-                (all ? block.end_ic - block.first_ic : count) * taps * weight_bytes;
+            Fetching fetching = fetched_by(block, turn, ic, ic + count, rows * tiles);
             const Sum* start = ic == block.first_ic ? bias : nullptr;
             for (Index r = 0; r < rows; ++r) {
                 const Read* pixels =
@@ -332,9 +346,10 @@ class DirectChannelsPlan final : public Plan {
                     if (turn.first && s.fetched)
                         for (Index c = 0; c < count; ++c)
                             fetch(pixels + c * from.block_stride + s.segment, some);
-                    if (others)
-                        reduction.fetch_next(next_weights, count * taps / group,
-                                             weight_bytes * group, number++, sharing);
+                    if (fetching.tiles)
+                        reduction.fetch_next(fetching.behind, count * taps / group,
+                                             block_width * group * Index(sizeof(T)),
+                                             fetching.number++, fetching.tiles);
                     (t < more ? run : run_less)(reduction, pixels, w, start, to);
                     pixels += some * reduction.pixel_stride;
                     to += some * out_pixel;
