@@ -109,6 +109,33 @@ def test_it_is_a_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(dtypes_of(double, x.double()).values()) == {"float64"}
 
 
+def test_a_layer_in_float32_writes_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the next one reads it, the result is rounded as it is stored."""
+    net = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3)).eval()
+
+    def favours_deep(problem: Any, algorithm: str) -> float:
+        reads = problem.inputs[0].dtype == "bfloat16"
+        channels = problem.inputs[0].shape[1]
+        cycles = estimate(problem, algorithm)
+        if problem.op == "conv2d" and reads != (channels == 32):
+            cycles += 1e9
+        return cycles
+
+    monkeypatch.setattr(choose_layouts, "_estimate", favours_deep)
+    x = torch.randn(2, 3, 17, 18)
+    model = ai3.swap_backend(net, {"conv2d": "direct"}, precision="bfloat16")
+    graph = model.graph_for(x)
+    first = next(node for node in graph.nodes if node.op == "conv2d")
+    assert graph.specs[first.inputs[0]].dtype == "float32"
+    assert graph.specs[first.name].dtype == "bfloat16"
+    with torch.no_grad():
+        middle = net[1](net[0](x)).bfloat16().double()
+        weight = net[2].weight.bfloat16().double()
+        assert net[2].bias is not None
+        expected = F.conv2d(middle, weight, net[2].bias.double())
+    assert distance(model(x), expected) < EPSILON / 8
+
+
 def test_kept_and_shown(cheap: None, tmp_path: Path) -> None:
     """A file and a pickle keep the permission; the report and the graph tell the types."""
     net, x = Mixed().eval(), torch.randn(1, 3, 16, 16)

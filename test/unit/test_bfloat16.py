@@ -112,6 +112,23 @@ def test_conv2d(products: ModuleType, case: Any, narrow_weights: bool) -> None:
                     assert_rounded(actual, expected, weight[0].numel())
 
 
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
+def test_conv2d_of_float32_that_writes_bfloat16(core: ModuleType, case: Any) -> None:
+    n, ic, h, w, oc, kernel, attributes = case
+    kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+    x = torch.randn(n, ic, h, w)
+    weight, bias = torch.randn(oc, ic // attributes.get("groups", 1), kh, kw), torch.randn(oc)
+    expected = convolution(x.double(), weight.double(), bias.double(), attributes)
+    weights = core.Weights.of([weight, bias])
+    for read in LAYOUTS:
+        for written in LAYOUTS:
+            spec = core.Spec("float32", tuple(x.shape), read)
+            given = {**attributes, "output_layout": written, "output_dtype": "bfloat16"}
+            problem = core.problem("conv2d", [spec], weights, given, 2)
+            assert problem.takes_bfloat16("direct") and problem.output.dtype == "bfloat16"
+            assert_rounded(run_in_layout(core, problem, "direct", x), expected, weight[0].numel())
+
+
 @pytest.mark.parametrize(
     ("algorithm", "kernel", "error"),
     [

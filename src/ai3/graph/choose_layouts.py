@@ -20,7 +20,7 @@ WRITES_ANY = ("conv2d", "permute")
 """Operations with an attribute `output_layout`; others write the layout that they read."""
 
 SUMS = ("conv2d", "linear")
-"""Operations that sum in float32 what they read in bfloat16, and write either; others write the
+"""Operations that sum in float32 what they read in either dtype, and write either; others write the
 dtype that they read."""
 
 EXACT = ("softmax",)
@@ -193,9 +193,9 @@ def options_of(
     if narrow:
         dtypes.append(("bfloat16", "bfloat16"))
         if node.op in SUMS:
-            dtypes.append(("bfloat16", "float32"))
+            dtypes += [("bfloat16", "float32"), ("float32", "bfloat16")]
     for (before, after), read, written in product(dtypes, layouts, outputs):
-        kept = before == specs[0].dtype
+        kept = (before, after) == dtypes[0]
         if kept and read == "dense" and written in ("dense", None):
             continue
         choice = {} if written is None else {"output_layout": written}

@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "kernels/halves.hpp"
+#include "kernels/in_double.hpp"
 #include "kernels/logarithm.hpp"
 
 namespace ai3 {

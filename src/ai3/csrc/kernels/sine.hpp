@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "kernels/elementary.hpp"
-#include "kernels/halves.hpp"
+#include "kernels/in_double.hpp"
 
 namespace ai3 {
 

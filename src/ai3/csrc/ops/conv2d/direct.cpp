@@ -52,7 +52,8 @@ Estimate estimate(const Conv2d& p) {
     const double images = double(p.N), taps = double(p.KH * p.KW);
     const double K = double(p.group_ic()) * taps, pixels = images * double(p.OH * p.OW);
     const double in_pixels = images * double(p.IH * p.IW);
-    if (DirectWholePlan<float>::fits(p)) return {Way::whole, images * vectors(p.OC) * K};
+    const bool rounds = p.output_dtype != p.dtype;  // vectors of channels, as they are stored
+    if (!rounds && DirectWholePlan<float>::fits(p)) return {Way::whole, images * vectors(p.OC) * K};
     const double rows = images * double(p.OH * p.OC) * vectors(p.OW);
     const Estimate by_rows{Way::rows, rows * (1.2 * K + (p.stride_w == 1 ? 3 : 16))};
     if (DirectDepthwisePlan<float>::fits(p)) {
@@ -63,7 +64,7 @@ Estimate estimate(const Conv2d& p) {
         if (p.output_layout == Layout::dense) turned += square * double(p.OH) * vectors(p.OW);
         const Estimate depthwise{Way::depthwise,
                                  vectors(p.OC) * (pixels * (taps + 3) + images * turned)};
-        if (!p.dense()) return depthwise;
+        if (!p.dense() || rounds) return depthwise;
         Estimate other = by_rows;
         // Pixels that are far apart are copied one by one.
         const double copied = p.stride_w > 2 ? 50 : 8;
@@ -72,7 +73,8 @@ Estimate estimate(const Conv2d& p) {
                      rows * (1.6 * K + 4) + copied * images * double(p.IC * p.IH) * vectors(p.IW)};
         return depthwise.cycles <= other.cycles ? depthwise : other;
     }
-    if (DirectRowsPlan<float>::fits(p))  // one input and several output channels to a group
+    if (!rounds &&
+        DirectRowsPlan<float>::fits(p))  // one input and several output channels to a group
         return by_rows;
     // NCHW is transposed on its way in and out; pointwise layers read it in place, many planes at a
     // time.
@@ -82,14 +84,16 @@ Estimate estimate(const Conv2d& p) {
                           (p.output_layout == Layout::dense ? (planes ? 21 : 5) * out_vectors : 0);
     const double waiting = p.dense() ? 45 * awaited_vectors(p) : 0;
     // Half a vector of channels last is not stored where it belongs by the tile itself.
-    const double stored = p.output_layout == Layout::channels_last && p.group_oc() % W ? 16 : 6;
+    const double stored = p.output_layout == Layout::channels_last && p.group_oc() % W ? 16
+                          : rounds                                                     ? 12
+                                                                                       : 6;
     const double by_channels =
         pixels * double(p.groups) *
             (multiplied_vectors(p.group_oc(), W) * K + vectors(p.group_oc()) * stored) +
         turned;
     const double by_pixels =
         rows * (1.05 * K + 9) + (planes ? 30 : 8) * images * double(p.IC * p.IH) * vectors(p.IW);
-    if (p.dense() && by_pixels < by_channels) return {Way::pixels, by_pixels + waiting};
+    if (p.dense() && !rounds && by_pixels < by_channels) return {Way::pixels, by_pixels + waiting};
     return {Way::channels, by_channels + waiting};
 }
 
@@ -104,7 +108,9 @@ auto with_plan(const Conv2d& p, F&& f) {
     if (p.dtype == DType::bf16)
         return p.output_dtype == DType::bf16 ? from_bfloat16(bfloat16{}) : from_bfloat16(float{});
     if (p.output_dtype == DType::bf16)
-        return f(std::type_identity<DirectDepthwisePlan<float, bfloat16>>{});
+        return DirectDepthwisePlan<float>::fits(p)
+                   ? f(std::type_identity<DirectDepthwisePlan<float, bfloat16>>{})
+                   : f(std::type_identity<DirectChannelsPlan<float, bfloat16>>{});
     return with_type(p.dtype, [&](auto zero) {
         using T = decltype(zero);
         switch (estimate(p).way) {
@@ -126,10 +132,6 @@ class Direct final : public Algorithm<Conv2d> {
   public:
     std::string_view name() const override { return "direct"; }
     bool takes_bfloat16() const override { return true; }
-
-    std::string refusal(const Conv2d& p) const override {
-        return DirectDepthwisePlan<float>::fits(p) ? "" : refuse_to_narrow(p);
-    }
 
     std::size_t workspace_bytes(const Conv2d& p) const override {
         return with_plan(p, [&](auto plan) { return decltype(plan)::type::workspace_bytes(p); });
