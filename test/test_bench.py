@@ -17,7 +17,7 @@ from ai3.columns import plain
 from ai3.machine import State, Watch
 from ai3.ops import ON_CPU
 from ai3.validation import shapes
-from bench import measure, report
+from bench import accuracy, measure, report
 from bench.case import Result
 from bench.layers.shapes import NETWORKS, of_network
 
@@ -229,6 +229,12 @@ class TestCommand:
             assert side in ran.stdout
         for peer, package in {"ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}.items():
             assert f"{peer} is left out: no {package}" in ran.stdout or find_spec(package)
+
+    def test_accuracy(self) -> None:
+        found = accuracy.errors("simple_created", images=8)
+        for largest, error, same in (found["ai3 float32"], found["ai3 bfloat16"]):
+            assert 0 < largest < 1e-2 and 0 < error < 1e-2 and 0.5 < same <= 1
+        assert found["ai3 float32"][1] < 1e-6
 
     @pytest.mark.thorough
     def test_sets_of_shapes(self, tmp_path: Path) -> None:
