@@ -5,6 +5,7 @@
 #include "core/attributes.cpp"
 #include "core/external.hpp"
 #include "core/fork.cpp"
+#include "core/halves.cpp"
 #include "core/measured.cpp"
 #include "core/mixed.cpp"
 #include "core/operation.cpp"

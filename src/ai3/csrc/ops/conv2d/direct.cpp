@@ -73,9 +73,8 @@ Estimate estimate(const Conv2d& p) {
                      rows * (1.6 * K + 4) + copied * images * double(p.IC * p.IH) * vectors(p.IW)};
         return depthwise.cycles <= other.cycles ? depthwise : other;
     }
-    if (!rounds &&
-        DirectRowsPlan<float>::fits(p))  // one input and several output channels to a group
-        return by_rows;
+    // One input and several output channels to a group.
+    if (!rounds && DirectRowsPlan<float>::fits(p)) return by_rows;
     // NCHW is transposed on its way in and out; pointwise layers read it in place, many planes at a
     // time.
     const double in_vectors = in_pixels * vectors(p.IC), out_vectors = pixels * vectors(p.OC);
@@ -84,9 +83,8 @@ Estimate estimate(const Conv2d& p) {
                           (p.output_layout == Layout::dense ? (planes ? 21 : 5) * out_vectors : 0);
     const double waiting = p.dense() ? 45 * awaited_vectors(p) : 0;
     // Half a vector of channels last is not stored where it belongs by the tile itself.
-    const double stored = p.output_layout == Layout::channels_last && p.group_oc() % W ? 16
-                          : rounds                                                     ? 12
-                                                                                       : 6;
+    const bool partial = p.output_layout == Layout::channels_last && p.group_oc() % W;
+    const double stored = partial ? 16 : rounds ? 12 : 6;
     const double by_channels =
         pixels * double(p.groups) *
             (multiplied_vectors(p.group_oc(), W) * K + vectors(p.group_oc()) * stored) +
