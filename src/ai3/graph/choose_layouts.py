@@ -20,8 +20,8 @@ WRITES_ANY = ("conv2d", "permute")
 """Operations with an attribute `output_layout`; others write the layout that they read."""
 
 SUMS = ("conv2d", "linear")
-"""Operations that sum in float32 what they read in either dtype, and write either; others write the
-dtype that they read."""
+"""Operations that sum in float32 what they read in either dtype, and write either, where their
+algorithms do not refuse to; others write the dtype that they read."""
 
 EXACT = ("softmax",)
 """Operations that stay in float32 where rounding is permitted: most of their small results would

@@ -121,9 +121,9 @@ def _windows(extent: int, size: int, step: int, dilation: int = 1, inner: bool =
     place."""
     count = (extent - dilation * (size - 1) - 1) // step + 1
     bounded(count, size)
-    if inner:
-        return tuple(w * step + k * dilation for w in range(count) for k in range(size))
-    return tuple(w * step + k * dilation for k in range(size) for w in range(count))
+    starts, taps = [w * step for w in range(count)], [k * dilation for k in range(size)]
+    outer, within = (starts, taps) if inner else (taps, starts)
+    return tuple([a + b for a in outer for b in within])
 
 
 def _convolution_padding(padding: Any, kernel: Shape, dilation: Any) -> Shape:
